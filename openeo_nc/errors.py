@@ -72,6 +72,12 @@ class OutputExistsError(OpenEONCError, FileExistsError):
     code, http_status = "OutputExists", 409
 
 
+class ResourceMissingError(OpenEONCError, FileNotFoundError):
+    """A folder that belongs to the package is not there: the installation is incomplete."""
+
+    code, http_status = "Internal", 500
+
+
 # --- cubes -----------------------------------------------------------------------------------
 
 
