@@ -78,6 +78,12 @@ class ResourceMissingError(OpenEONCError, FileNotFoundError):
     code, http_status = "Internal", 500
 
 
+class SchedulerUnreachableError(OpenEONCError, ConnectionError):
+    """No Dask scheduler answers at the address that was given."""
+
+    code, http_status = "SchedulerUnreachable", 503
+
+
 # --- cubes -----------------------------------------------------------------------------------
 
 

@@ -1,0 +1,95 @@
+"""The Dask cluster that a command runs on, and a progress bar that follows its scheduler."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from openeo_nc.errors import SchedulerUnreachableError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+_POLL_SECONDS = 0.25
+_CONNECT_SECONDS = 10
+
+
+@contextmanager
+def connect(scheduler: str | None = None, *, workers: int | None = None) -> Iterator[Client]:
+    """A Dask client, and while it lasts the default scheduler of every dask computation.
+
+    Parameters
+    ----------
+    scheduler
+        Address of a running scheduler, e.g. `tcp://host:8786`. None starts a cluster of processes
+        on this machine and ends it afterwards.
+    workers
+        Worker processes of that local cluster, one thread each; default is the number of CPU
+        cores, at most four, since every process loads its own codec.
+
+    Raises
+    ------
+    SchedulerUnreachableError
+        Nothing answers at the address.
+    """
+    from distributed import Client, LocalCluster
+
+    with ExitStack() as stack:
+        if scheduler is None:
+            cluster = LocalCluster(
+                n_workers=workers or min(os.cpu_count() or 1, 4),
+                threads_per_worker=1,
+                dashboard_address=None,
+            )
+            yield stack.enter_context(Client(stack.enter_context(cluster)))
+            return
+        try:
+            client = Client(scheduler, timeout=_CONNECT_SECONDS)
+        except (OSError, ValueError) as error:
+            raise SchedulerUnreachableError(
+                f"No Dask scheduler answers at '{scheduler}': {error}"
+            ) from error
+        yield stack.enter_context(client)
+
+
+def _counts(dask_scheduler: Any) -> tuple[int, int]:
+    """Tasks finished and tasks ever asked for, summed over the scheduler's life."""
+    done = total = 0
+    for prefix in dask_scheduler.task_prefixes.values():
+        done += prefix.state_counts["memory"]
+        total += prefix.state_counts["waiting"]
+    return done, total
+
+
+def _follow(client: Client, bar: tqdm[Any], ended: threading.Event) -> None:
+    start_done, start_total = client.run_on_scheduler(_counts)
+    while True:
+        last = ended.wait(_POLL_SECONDS)
+        done, total = client.run_on_scheduler(_counts)
+        bar.total = total - start_total
+        bar.n = min(done - start_done, bar.total)
+        bar.refresh()
+        if last:
+            return
+
+
+@contextmanager
+def progress(client: Client, title: str, *, shown: bool = True) -> Iterator[None]:
+    """A bar over the tasks that the cluster runs while the block lasts, if stderr is a terminal."""
+    if not shown:
+        yield
+        return
+    ended = threading.Event()
+    with tqdm(desc=title, unit="task", dynamic_ncols=True, disable=None) as bar:
+        thread = threading.Thread(target=_follow, args=(client, bar, ended), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join(timeout=5)
