@@ -45,6 +45,16 @@ def get_card(codec_id: str) -> CodecCard:
         raise CodecNotFoundError(f"unknown codec '{codec_id}'; known codecs: {known}") from None
 
 
+def choose(codec_id: str, bands: Sequence[str] | None = None) -> CodecCard:
+    """The card that `open_codec` would open; loads no weights."""
+    if codec_id != "auto":
+        return get_card(codec_id)
+    for card in list_codecs():
+        if bands is not None and card.bands == tuple(bands):
+            return card
+    return get_card(UNIVERSAL)
+
+
 def open_codec(
     codec_id: str = "auto", *, bands: Sequence[str] | None = None, device: str | None = None
 ) -> Codec:
@@ -64,9 +74,7 @@ def open_codec(
     ------
     CodecNotFoundError, WeightsNotFoundError, WeightsInvalidError
     """
-    if codec_id == "auto":
-        codec_id = _choose(bands)
-    return open_card(get_card(codec_id), device=device)
+    return open_card(choose(codec_id, bands), device=device)
 
 
 def open_card(
@@ -137,13 +145,6 @@ def _read(path: Path) -> CodecCard:
     if card.codec_id != path.stem:
         raise CardInvalidError(f"{path}: the card is of codec '{card.codec_id}'")
     return card
-
-
-def _choose(bands: Sequence[str] | None) -> str:
-    for card in list_codecs():
-        if bands is not None and card.bands == tuple(bands):
-            return card.codec_id
-    return UNIVERSAL
 
 
 def _loader(card: CodecCard) -> Callable[..., Codec]:
