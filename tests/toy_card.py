@@ -1,0 +1,26 @@
+"""The JSON object of a codec card that tests change a field of."""
+
+CARD = {
+    "codec_id": "toy-codec",
+    "title": "Toy",
+    "description": "For tests.",
+    "architecture": "toy",
+    "version": "1.0.0",
+    "bands": ["B02", "B08"],
+    "dtypes": ["int16", "float32"],
+    "units": "anything",
+    "scale": None,
+    "peak": 1,
+    "tile": 64,
+    "stride": 8,
+    "latent_channels": 4,
+    "embedding": False,
+    "quality": [1, 8, 5.5],
+    "resolution": 10,
+    "weights": "toy.safetensors",
+    "weights_sha256": "0" * 64,
+    "decode_tolerance": 0,
+    "licence": "Apache-2.0",
+    "attributions": ["somebody"],
+    "evaluation": {"places": []},
+}
