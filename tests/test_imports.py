@@ -1,0 +1,96 @@
+"""Imports run one way, and torch stays where networks are: read from the source, not by running it."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "openeo_nc"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# What each part may import of the package, besides itself; everything may import errors.
+BELOW = {
+    "errors": set(),
+    "resources": set(),
+    "codecs": {"resources"},
+    "inference": {"codecs"},
+    "training": {"codecs"},
+    "cubes": {"codecs", "inference", "resources"},
+    "processes": {"codecs", "inference", "cubes", "resources"},
+    "graphs": {"codecs", "inference", "cubes", "processes", "resources"},
+    "client": {"codecs", "resources", "processes"},
+    "benchmarks": {"codecs", "inference", "cubes", "processes", "graphs", "resources"},
+    "cluster": {"inference"},
+    "demo": {"codecs", "inference", "cubes", "processes", "graphs", "benchmarks", "cluster"},
+    "cli": None,  # on top: anything
+    "__init__": None,  # the public API: anything
+}
+TORCH = {"codecs", "inference", "training"}
+FOREIGN_TO_CODECS = {"xarray", "dask", "distributed", "openeo", "pystac", "rioxarray", "rasterio"}
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> Iterator[tuple[str, int]]:
+    """Every module that a file imports, at whatever depth, with the line."""
+    package = ["openeo_nc", *path.relative_to(PACKAGE).parent.parts]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            if module == "openeo_nc":  # from openeo_nc import cubes: the name is the part
+                for alias in node.names:
+                    yield f"openeo_nc.{alias.name}", node.lineno
+            else:
+                yield module, node.lineno
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(PACKAGE))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_imports_run_one_way(path):
+    part = part_of(path)
+    assert part in BELOW, f"{part} is a new part of the package; say here what it may import"
+    allowed = BELOW[part]
+    if allowed is None:
+        return
+    for module, line in imports(path):
+        if module.split(".")[0] != "openeo_nc":
+            continue
+        other = module.split(".")[1]
+        assert other in allowed | {part, "errors"}, f"{name(path)}:{line} imports {module}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_torch_stays_with_the_networks(path):
+    if part_of(path) in TORCH:
+        return
+    for module, line in imports(path):
+        assert module.split(".")[0] != "torch", f"{name(path)}:{line} imports torch"
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if part_of(p) == "codecs"], ids=name)
+def test_codecs_know_nothing_of_cubes(path):
+    for module, line in imports(path):
+        assert module.split(".")[0] not in FOREIGN_TO_CODECS, f"{name(path)}:{line}: {module}"
+
+
+@pytest.mark.parametrize(
+    "module", ["openeo_nc", "openeo_nc.codecs.zarr", "openeo_nc.cli", "openeo_nc.processes"]
+)
+def test_importing_does_not_load_torch(module):
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr or f"import {module} loads torch"
