@@ -14,14 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage, spatial
 
-Map = npt.NDArray[np.floating[Any]]
+from openeo_nc.sentinel2 import BANDS
 
-BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
-RESOLUTION: Mapping[str, int] = {
-    **dict.fromkeys(("B02", "B03", "B04", "B08"), 10),
-    **dict.fromkeys(("B05", "B06", "B07", "B8A", "B11", "B12"), 20),
-    **dict.fromkeys(("B01", "B09"), 60),
-}
+Map = npt.NDArray[np.floating[Any]]
 
 # Surface reflectance in thousandths, in the order of BANDS.
 _SPECTRA: Mapping[str, tuple[int, ...]] = {

@@ -9,6 +9,8 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
+import numpy as np
+
 from openeo_nc.demo.chart import Curve, chart
 from openeo_nc.demo.pictures import Pixels, data_uri, heat
 
@@ -62,9 +64,7 @@ def _figure(pixels: Pixels, caption: str, *, crisp: bool = False) -> str:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, sum_row: bool = False) -> str:
-    body = [
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
-    ]
+    body = ["<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows]
     if sum_row:
         body[-1] = body[-1].replace("<tr>", '<tr class="sum">')
     titles = "".join(f"<th>{escape(cell)}</th>" for cell in head)
@@ -101,8 +101,7 @@ def _comparison(report: Report, pictures: Pictures) -> str:
             + "</div>"
         )
     ramp = ", ".join(
-        "rgb({:.0f} {:.0f} {:.0f})".format(*(heat_at * 255))
-        for heat_at in (heat_colour(i / 6) for i in range(7))
+        "rgb({:.0f} {:.0f} {:.0f})".format(*colour) for colour in heat(np.linspace(0, 1, 7)).T * 255
     )
     scale = (
         f'<div class="scale">0 <i style="background: linear-gradient(90deg, {ramp})"></i> '
@@ -117,13 +116,6 @@ def _comparison(report: Report, pictures: Pictures) -> str:
         + "</div>"
     )
     return "".join(rows) + scale + detail
-
-
-def heat_colour(share: float) -> Any:
-    """One colour of the error maps, `(3,)` 0..1."""
-    import numpy as np
-
-    return heat(np.asarray([share]))[:, 0]
 
 
 def _dates(report: Report) -> str:
@@ -153,7 +145,13 @@ def _rates(report: Report) -> str:
         for curve in part["curves"]
     ]
     rows = [
-        (c["title"], f"{p['quality']:g}", f"{p['bytes']:,}", f"{p['bpppb']:.3f}", f"{p['psnr_db']:.2f}")
+        (
+            c["title"],
+            f"{p['quality']:g}",
+            f"{p['bytes']:,}",
+            f"{p['bpppb']:.3f}",
+            f"{p['psnr_db']:.2f}",
+        )
         for c in part["curves"]
         for p in c["points"]
     ]
@@ -198,6 +196,14 @@ cube = xr.open_zarr("{store}")["data"]   # lazy; chunks decode when they are rea
 print(cube.sel(bands="B08").mean().compute())"""
 
 
+def _read_again(report: Report) -> str:
+    code = escape(_READ.format(store=report["files"]["store"]))
+    return (
+        "<p>The store opens in plain xarray wherever openeo_nc is installed:</p>"
+        f"<pre><code>{code}</code></pre>"
+    )
+
+
 def render(report: Report, pictures: Pictures, graphs: Mapping[str, Any]) -> str:
     """The page of a report.
 
@@ -222,8 +228,7 @@ def render(report: Report, pictures: Pictures, graphs: Mapping[str, Any]) -> str
         ("Time", _timing(report)),
         (
             "Read it again",
-            "<p>The store opens in plain xarray wherever openeo_nc is installed:</p>"
-            f"<pre><code>{escape(_READ.format(store=report['files']['store']))}</code></pre>",
+            _read_again(report),
         ),
         ("The process graphs", _graphs(graphs)),
     )

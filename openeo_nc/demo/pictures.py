@@ -63,7 +63,8 @@ def true_colour(rgb: Values, limits: tuple[Values, Values]) -> Pixels:
     """`(3, y, x)` values to RGBA within the limits of `stretch`."""
     low, high = (limit[:, None, None] for limit in limits)
     return _with_alpha(
-        np.clip((rgb - low) / (high - low), 0, 1) ** _GAMMA, np.asarray(np.isfinite(rgb).all(axis=0))
+        np.clip((rgb - low) / (high - low), 0, 1) ** _GAMMA,
+        np.asarray(np.isfinite(rgb).all(axis=0)),
     )
 
 

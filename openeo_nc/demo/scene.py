@@ -20,8 +20,6 @@ from affine import Affine
 from rasterio.warp import transform_bounds
 
 from openeo_nc.demo.landscape import (
-    BANDS,
-    RESOLUTION,
     Landscape,
     Map,
     clouds,
@@ -29,6 +27,7 @@ from openeo_nc.demo.landscape import (
     surface,
     under_clouds,
 )
+from openeo_nc.sentinel2 import BANDS, RESOLUTION
 
 COLLECTION = "synthetic-sentinel-2-l2a"
 NOTICE = "Synthetic: drawn by openeo-nc from a seed, not measured. No such landscape exists."
