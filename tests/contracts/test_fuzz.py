@@ -1,0 +1,216 @@
+"""20,000 mutated payloads: each gives the right array or a typed error, in bounded time and memory.
+
+Half of the mutated payloads get their checksum made right again, so that what lies behind it is
+tried too. Most go to the universal codec; each learned codec gets a small share, since its
+payloads take a network to decode.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+import tracemalloc
+import zlib
+from collections import Counter
+
+import numpy as np
+import pytest
+from tiles import dtypes, tile
+
+from openeo_nc.codecs import bitstream
+from openeo_nc.codecs.registry import UNIVERSAL, list_codecs, open_codec
+from openeo_nc.errors import InvalidParameterError, PayloadError
+
+TOTAL = 20_000
+LEARNED_SHARE = 600
+HOSTILE = 400
+SECONDS = 2.0
+"""Most processor time that one payload may take."""
+MEMORY = 64 << 20
+"""Most bytes of arrays at one time; a tile here has some kB."""
+HEADER = {"magic": (0, 4), "version": (4, 1), "flags": (5, 1), "dtype": (6, 1), "count": (7, 1)}
+HEADER |= {"tag": (8, 8), "quality": (16, 2), "bands": (18, 2), "height": (20, 2), "width": (22, 2)}
+HEADER |= {"first length": (24, 4), "second length": (28, 4), "third length": (32, 4)}
+
+
+def share(card) -> int:
+    """How many of the mutations go to this card's codec."""
+    others = [c.codec_id for c in list_codecs() if c.codec_id != UNIVERSAL]
+    return LEARNED_SHARE if card.codec_id in others else TOTAL - LEARNED_SHARE * len(others)
+
+
+@pytest.fixture(scope="module", params=list_codecs(), ids=lambda card: card.codec_id)
+def corpus(request):
+    """A codec, payloads of small tiles of every kind, and the array that each decodes to."""
+    codec = open_codec(request.param.codec_id)
+    card = codec.card
+    exact = dtypes(card, "i", "u")[0]
+    hole = tile(card, 16, 19, exact)
+    hole[:, 2:7, 3:9] = 0
+    tiles = [
+        (tile(card, 16, 16, exact), {}),
+        (tile(card, 9, 25, exact, seed=1), {"quality": card.quality[1]}),
+        (tile(card, 24, 17, exact, seed=2), {"quality": card.quality[0]}),
+        (hole, {"nodata": 0}),
+        (np.zeros_like(hole), {"nodata": 0}),
+        (np.full_like(hole, 77), {}),
+    ]
+    for dtype in dtypes(card, "f")[:1]:
+        holes = tile(card, 17, 16, dtype, seed=3)
+        holes[np.random.default_rng(0).random(holes.shape) < 0.2] = np.nan
+        tiles.append((holes, {}))
+    try:
+        payloads = [codec.encode(x, **options) for x, options in tiles]
+        payloads.append(codec.encode(tiles[0][0], basis="card"))
+    except InvalidParameterError:
+        assert not card.embedding
+    return codec, [(payload, codec.decode(payload)) for payload in payloads]
+
+
+def flip_bits(rng, data, other):
+    for bit in rng.integers(0, 8 * len(data), rng.integers(1, 9)):
+        data[bit // 8] ^= 1 << bit % 8
+
+
+def replace_bytes(rng, data, other):
+    at = int(rng.integers(len(data)))
+    data[at : at + 4] = rng.bytes(len(data[at : at + int(rng.integers(1, 5))]))
+
+
+def truncate(rng, data, other):
+    del data[int(rng.integers(len(data))) :]
+
+
+def extend(rng, data, other):
+    data += rng.choice([rng.bytes(int(rng.integers(1, 40))), bytes(data), bytes(4)])
+
+
+def insert_or_drop(rng, data, other):
+    at = int(rng.integers(len(data)))
+    if rng.random() < 0.5:
+        data[at:at] = rng.bytes(int(rng.integers(1, 5)))
+    else:
+        del data[at : at + int(rng.integers(1, 5))]
+
+
+def swap(rng, data, other):
+    a, b, n = (int(rng.integers(len(data))), int(rng.integers(len(data))), int(rng.integers(1, 9)))
+    n = min(n, len(data) - max(a, b))
+    data[a : a + n], data[b : b + n] = data[b : b + n], data[a : a + n]
+
+
+def blank(rng, data, other):
+    at, n = int(rng.integers(len(data))), int(rng.integers(1, 64))
+    data[at : at + n] = bytes([int(rng.choice([0, 255]))]) * len(data[at : at + n])
+
+
+def change_header(rng, data, other):
+    at, size = HEADER[str(rng.choice(list(HEADER)))]
+    edge = int(rng.choice([0, 1, 2, 255, 256, 65535, 2**31, 2**32 - 1]))
+    value = edge.to_bytes(9, "little")[:size] if rng.random() < 0.5 else rng.bytes(size)
+    data[at : at + size] = value
+
+
+def splice(rng, data, other):
+    at = int(rng.integers(len(data)))
+    data[at:] = other[at:]
+
+
+MUTATORS = [flip_bits, replace_bytes, swap, blank, truncate, extend, insert_or_drop, splice]
+MUTATORS += [change_header, change_header]
+
+
+def mutate(rng, payload: bytes, other: bytes) -> bytes:
+    """One to three mutations, of the whole payload or, keeping its length, of its coded bytes."""
+    start, mutators = (0, MUTATORS) if rng.random() < 0.5 else (36, MUTATORS[:4])
+    data = bytearray(payload[start:])
+    for _ in range(int(rng.choice([1, 1, 1, 2, 3]))):
+        if data:
+            mutators[int(rng.integers(len(mutators)))](rng, data, other)
+    return payload[:start] + bytes(data)
+
+
+def reseal_header_too(payload: bytes) -> bytes:
+    """All checksums that need no decoding made right: the content digest alone is left."""
+    data = bytearray(payload)
+    if len(data) < 36:
+        return bitstream.reseal(payload)
+    start = 24 + (8 if data[5] & 2 else 0) + 4 * data[7]
+    data[start : start + 4] = struct.pack("<I", zlib.crc32(data[:start]))
+    return bitstream.reseal(bytes(data))
+
+
+def is_framed(payload: bytes) -> bool:
+    """Whether the container has no objection, so that the codec has to decode the sections."""
+    try:
+        bitstream.read(payload, tag=None)
+    except PayloadError:
+        return False
+    return True
+
+
+def outcome(codec, payload: bytes, expected) -> str:
+    """Decode; the name of the error, or "same" for the right array. Anything else fails."""
+    try:
+        out = codec.decode(payload)
+    except PayloadError as error:
+        return type(error).__name__
+    assert out.dtype == expected.dtype
+    np.testing.assert_array_equal(out, expected)
+    return "same"
+
+
+def test_mutated_payloads_give_the_right_array_or_a_typed_error(corpus):
+    codec, pairs = corpus
+    rng = np.random.default_rng(2024)
+    told: Counter[str] = Counter()
+    decoded = 0
+    for i in range(share(codec.card)):
+        payload, expected = pairs[int(rng.integers(len(pairs)))]
+        mutated = mutate(rng, payload, pairs[int(rng.integers(len(pairs)))][0])
+        if i % 2:
+            mutated = bitstream.reseal(mutated)
+        if mutated in {other for other, _ in pairs}:
+            continue
+        decoded += is_framed(mutated)
+        watched = i % 50 == 1
+        if watched:
+            tracemalloc.start()
+        began = time.thread_time()
+        told[outcome(codec, mutated, expected)] += 1
+        assert time.thread_time() - began < SECONDS * (10 if watched else 1)
+        if watched:
+            assert tracemalloc.get_traced_memory()[1] < MEMORY
+            tracemalloc.stop()
+    assert told["PayloadError"] > 0.8 * told.total()
+    assert decoded > 0.2 * told.total()
+
+
+def test_headers_with_all_checksums_right_are_told_by_the_content_digest(corpus):
+    codec, pairs = corpus
+    rng = np.random.default_rng(7)
+    for _ in range(HOSTILE if share(codec.card) > LEARNED_SHARE else HOSTILE // 10):
+        payload, expected = pairs[int(rng.integers(len(pairs)))]
+        data = bytearray(payload)
+        change_header(rng, data, payload)
+        bands, height, width = struct.unpack_from("<3H", data, 18)
+        if bands * height * width > 1 << 18:  # within MAX_ELEMENTS, but not within a test's time
+            data[18:24] = payload[18:24]
+        outcome(codec, reseal_header_too(bytes(data)), expected)
+
+
+def test_sections_behind_a_forged_digest_decode_to_something(corpus, monkeypatch):
+    """Whoever forges every digest has written a payload: any pixels, but no crash."""
+    codec, pairs = corpus
+    rng = np.random.default_rng(8)
+    monkeypatch.setattr(bitstream, "check_digest", lambda *args: None)
+    for _ in range(HOSTILE if share(codec.card) > LEARNED_SHARE else HOSTILE // 10):
+        payload, expected = pairs[int(rng.integers(len(pairs)))]
+        data = bytearray(payload)
+        at = int(rng.integers(40, len(data)))
+        data[at : at + 4] = rng.bytes(len(data[at : at + 4]))
+        try:
+            out = codec.decode(bitstream.reseal(bytes(data)))
+        except PayloadError:
+            continue
+        assert (out.shape, out.dtype) == (expected.shape, expected.dtype)
