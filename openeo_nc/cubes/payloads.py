@@ -13,7 +13,7 @@ attributes (Zarr, NetCDF, JSON), where the payloads themselves would be refused.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -54,6 +54,8 @@ class Payloads:
     """What the carrying cube shows: reconstructed pixels, or latents as an embedding."""
     scale_factor: float
     """The cube's number = decoded number * scale_factor."""
+    times: tuple[Any, ...] | None = None
+    """Labels of t, one a row of blocks; None if t has none."""
     source: da.Array | None = None
     """The tiles before coding, `(t, bands, y, x)` in the card's numbers, one tile a chunk."""
 
@@ -65,9 +67,10 @@ class Payloads:
 class PayloadRecord(str):
     """The attribute's value: the dask name that the payloads belong to, and the payloads."""
 
+    __slots__ = ("payloads",)
     payloads: Payloads
 
-    def __new__(cls, name: str, payloads: Payloads) -> PayloadRecord:
+    def __new__(cls, name: str, payloads: Payloads) -> Self:
         record = super().__new__(cls, name)
         record.payloads = payloads
         return record
