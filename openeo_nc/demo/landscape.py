@@ -38,6 +38,19 @@ SPECTRA: Mapping[str, Map] = {
     name: np.asarray(values, dtype=np.float32) / 1000 for name, values in _SPECTRA.items()
 }
 
+# Directions in which real spectra of one cover differ, a mode a row, in the order of BANDS: aerosol
+# and sky, chlorophyll, red edge, leaf structure, moisture.
+_MODES = np.array(
+    [
+        (1, 0.9, 0.6, 0.4, 0.2, 0, 0, 0, 0, 0, 0, 0),
+        (0.1, 0.2, -0.6, 0.9, 0.7, 0.1, 0, 0, 0, 0, 0.2, 0.4),
+        (0, 0, 0.3, 0.2, 1, -0.6, -0.3, 0, 0, 0, 0, 0),
+        (0, 0, 0, 0, 0, 0.7, 0.9, 1, 1, 0.9, 0.2, 0),
+        (0, 0, 0, 0.1, 0, 0, 0, 0.1, 0.2, 0.5, -0.9, -1),
+    ],
+    dtype=np.float32,
+)
+
 # Share of green cover of each crop on the three dates: May, July, September.
 _GREENNESS: Mapping[str, tuple[float, float, float]] = {
     "winter cereal": (0.95, 0.25, 0.04),
@@ -172,6 +185,23 @@ def _mix(base: Map, share: Map, spectrum: Map, band: int, texture: Map) -> Map:
     return np.asarray(base + share * (spectrum[band] * texture - base), dtype=np.float32)
 
 
+def _variety(land: Landscape, rng: np.random.Generator) -> Map:
+    """Factors `(12, y, x)` about 1: spectra differ between fields, and from pixel to pixel.
+
+    Without it every pixel would be a mixture of a dozen spectra, and a spectral transform would
+    compress the scene far better than it does any real one.
+    """
+    shape, fields = land.shade.shape, int(land.parcel.max()) + 1
+    factors = np.ones((len(BANDS), *shape), np.float32)
+    for mode in _MODES:
+        wide = 0.03 * rng.standard_normal(fields)[land.parcel]
+        fine = 0.022 * fractal(rng, shape, 1.2)
+        factors += mode[:, None, None] * (wide + fine)[None]
+    for b in range(len(BANDS)):
+        factors[b] += 0.012 * fractal(rng, shape, 0.6)
+    return factors
+
+
 def surface(land: Landscape, date: int, seed: int) -> Map:
     """Cloudless surface reflectance on date 0, 1 or 2, `(12, y, x)` float32 on the 10 m grid."""
     rng = np.random.default_rng((seed, date))
@@ -186,6 +216,7 @@ def surface(land: Landscape, date: int, seed: int) -> Map:
     crowns = 1 + 0.13 * land.texture
     fine = 1 + 0.03 * land.texture
     autumn = 0.16 if date == 2 else 0.0
+    variety = _variety(land, rng)
     bands = []
     for b in range(len(BANDS)):
         soil = ripe * SPECTRA["stubble"][b] + (1 - ripe) * SPECTRA["soil"][b]
@@ -200,7 +231,7 @@ def surface(land: Landscape, date: int, seed: int) -> Map:
         value = _mix(value, land.road, SPECTRA["road"], b, fine)
         roofs = np.stack([SPECTRA[r] for r in ("tile roof", "grey roof", "hall roof")])[:, b]
         value = value + 0.85 * land.built * (roofs[land.roof] * (1 + 0.1 * land.texture) - value)
-        value = value * land.shade
+        value = value * land.shade * variety[b]
         value = _mix(value, land.water, SPECTRA["water"] * (1 + 0.1 * date), b, fine)
         bands.append(ndimage.gaussian_filter(value.astype(np.float32), 0.55))
     return np.stack(bands)

@@ -74,17 +74,16 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, sum_row: bool 
 def _facts(report: Report) -> str:
     total = report["total"]
     cards = [
-        (f"{total['ratio']:.1f} : 1", "smaller than uint16 on the 10 m grid"),
-        (f"{total['native_ratio']:.1f} : 1", "smaller than uint16 at the bands' own resolutions"),
-        (f"{total['psnr_db']:.1f} dB", "PSNR, mean over tiles"),
-        (f"{total['bpppb']:.3f}", "bits per pixel per band (bpppb)"),
-        (size(total["bytes"]), f"of payloads for {size(total['raw_bytes'])} of pixels"),
+        (total["ratio"], "{:.1f} : 1", "smaller than uint16 on one grid"),
+        (total["native_ratio"], "{:.1f} : 1", "smaller than uint16 at the bands' own resolutions"),
+        (total["psnr_db"], "{:.1f} dB", "PSNR, mean over tiles"),
+        (total["bpppb"], "{:.3f}", "bits per pixel per band (bpppb)"),
+        (size(total["bytes"]), "{}", f"of payloads for {size(total['raw_bytes'])} of pixels"),
     ]
-    if total["native_ratio"] is None:
-        del cards[1]
+    shown = [(form.format(value), text) for value, form, text in cards if value is not None]
     return (
         '<div class="facts">'
-        + "".join(f"<div><b>{escape(b)}</b><span>{escape(s)}</span></div>" for b, s in cards)
+        + "".join(f"<div><b>{escape(b)}</b><span>{escape(s)}</span></div>" for b, s in shown)
         + "</div>"
     )
 

@@ -48,20 +48,19 @@ def _with_alpha(colours: Values, valid: npt.NDArray[np.bool_]) -> Pixels:
     return np.ascontiguousarray(np.concatenate([scaled, alpha]).transpose(1, 2, 0).astype(np.uint8))
 
 
-def stretch(dates: Values) -> tuple[Values, Values]:
-    """Lower and upper limit a channel of `(t, 3, y, x)`, from the least cloudy date.
+def stretch(dates: Values) -> tuple[float, float]:
+    """Lower and upper limit of `(t, 3, y, x)`, one for all channels so that colours stay natural.
 
-    Clouds would push the upper limit up, so the smallest one of all dates counts.
+    Clouds would push the upper limit up, so the date with the smallest one counts.
     """
-    low, high = np.nanpercentile(dates, (0.5, 99.5), axis=(2, 3))
-    return np.nanmin(low, axis=0), np.maximum(
-        np.nanmin(high, axis=0), np.nanmin(low, axis=0) + 1e-6
-    )
+    low, high = np.nanpercentile(dates, (0.5, 99.5), axis=(2, 3)).astype(float)
+    floor = float(np.nanmin(low))
+    return floor, max(float(np.nanmin(high, axis=0).max()), floor + 1e-6)
 
 
-def true_colour(rgb: Values, limits: tuple[Values, Values]) -> Pixels:
+def true_colour(rgb: Values, limits: tuple[float, float]) -> Pixels:
     """`(3, y, x)` values to RGBA within the limits of `stretch`."""
-    low, high = (limit[:, None, None] for limit in limits)
+    low, high = limits
     return _with_alpha(
         np.clip((rgb - low) / (high - low), 0, 1) ** _GAMMA,
         np.asarray(np.isfinite(rgb).all(axis=0)),
