@@ -117,6 +117,12 @@ class NoDataAvailableError(OpenEONCError, ValueError):
     code, http_status = "NoDataAvailable", 400
 
 
+class TemporalExtentEmptyError(OpenEONCError, ValueError):
+    """A temporal interval ends before, or as, it begins."""
+
+    code, http_status = "TemporalExtentEmpty", 400
+
+
 class InvalidValuesError(OpenEONCError, ValueError):
     """Values that cannot be coded: infinite ones."""
 

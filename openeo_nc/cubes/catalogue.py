@@ -1,0 +1,246 @@
+"""Finds STAC items: in an API by search, in static catalogues by following links.
+
+Everything works on raw JSON, so that old and new STAC versions stay as they were published;
+`assets.py` reads both. Only metadata is fetched here, never an asset.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from pystac import StacIO
+from pystac.utils import make_absolute_href
+
+from openeo_nc.cubes.query import LONLAT, Query, instant, period
+from openeo_nc.errors import (
+    CollectionNotFoundError,
+    InvalidParameterError,
+    NoDataAvailableError,
+)
+
+MAX_ITEMS = 20_000
+"""More items than this in one load are refused; the extent was forgotten."""
+
+Json = dict[str, Any]
+
+
+def find_items(url: str, query: Query) -> list[Json]:
+    """Items (raw JSON, asset hrefs absolute) that a query asks for, by datetime, then id.
+
+    Parameters
+    ----------
+    url
+        URL or path of an Item, an ItemCollection, a Catalog, a Collection (static or of an API),
+        or of a local folder that holds one of these.
+
+    Raises
+    ------
+    InvalidParameterError
+        The URL cannot be read or is not STAC, or matches too many items.
+    NoDataAvailableError
+        No item matches.
+    """
+    href = locate(url)
+    document = read_json(href)
+    items = [item for item in _bounded(_items(document, href, query)) if query.matches(item)]
+    if not items:
+        raise NoDataAvailableError(f"No item of {url} is in the given extents and filters.")
+    return sorted(items, key=lambda item: (period(item)[0], str(item.get("id"))))
+
+
+def find_collection(collection_id: str, catalogues: Iterable[str]) -> str:
+    """URL of the collection of this id in the first catalogue that has it.
+
+    Raises
+    ------
+    CollectionNotFoundError
+        None has it; the message names the collections there are.
+    """
+    known: list[str] = []
+    searched = list(catalogues)
+    for catalogue in searched:
+        for found, href in _collections(locate(catalogue)):
+            if found == collection_id:
+                return href
+            known.append(found)
+    where = ", ".join(searched) or "none: set OPENEO_NC_CATALOGUES"
+    raise CollectionNotFoundError(
+        f"There is no collection '{collection_id}'. Known are: {', '.join(known) or 'none'}. "
+        f"Catalogues: {where}."
+    )
+
+
+def locate(url: str) -> str:
+    """An absolute URL or path; of a local folder the STAC document in it."""
+    if "://" in url and not url.startswith("file://"):
+        return url
+    path = Path(url.removeprefix("file://")).expanduser().absolute()
+    if path.is_dir():
+        for name in ("item.json", "collection.json", "catalog.json"):
+            if (path / name).is_file():
+                return str(path / name)
+    return str(path)
+
+
+def read_json(href: str) -> Json:
+    """One STAC document.
+
+    Raises
+    ------
+    InvalidParameterError
+        It cannot be read, or is no JSON object with a STAC type.
+    """
+    try:
+        document = json.loads(StacIO.default().read_text(href))
+    except (OSError, ValueError) as error:
+        raise InvalidParameterError(f"{href} cannot be read as STAC: {error}") from error
+    if not isinstance(document, dict) or not (
+        "type" in document or {"id", "links"} <= set(document)
+    ):
+        raise InvalidParameterError(f"{href} is not a STAC Item, ItemCollection or Collection.")
+    return document
+
+
+def _items(document: Json, href: str, query: Query) -> Iterator[Json]:
+    kind = document.get("type")
+    if kind == "Feature":
+        yield _absolute(document, href)
+    elif kind == "FeatureCollection":
+        yield from _pages(document, href)
+    elif (root := _search_root(document, href)) is not None:
+        collections = [document["id"]] if kind == "Collection" else None
+        yield from _search(root, collections, query)
+    elif (listing := _link(document, href, "items")) is not None:
+        yield from _pages(read_json(listing), listing)
+    else:
+        yield from _walk(document, href, query)
+
+
+def _search(root: str, collections: list[str] | None, query: Query) -> Iterator[Json]:
+    from pystac_client import Client
+    from pystac_client.exceptions import APIError
+
+    spatial, temporal = query.spatial, query.temporal
+    search = Client.open(root).search(
+        collections=collections,
+        bbox=None if spatial is None else list(spatial.bounds_in(LONLAT)),
+        datetime=None if temporal is None else str(temporal),
+    )
+    try:
+        for item in search.items_as_dicts():
+            yield _absolute(item, _link(item, root, "self") or root)
+    except APIError as error:
+        raise InvalidParameterError(f"The search in {root} failed: {error}") from error
+
+
+def _search_root(document: Json, href: str) -> str | None:
+    """URL of the API's landing page, if the document belongs to an API that can search."""
+    root, landing = href, document
+    if document.get("type") == "Collection":
+        above = _link(document, href, "root")
+        if above is None or _link(document, href, "items") is None:
+            return None
+        root, landing = above, read_json(above)
+    classes = landing.get("conformsTo") or ()
+    return root if any("item-search" in str(name) for name in classes) else None
+
+
+def _pages(document: Json, href: str) -> Iterator[Json]:
+    page: Json | None = document
+    while page is not None:
+        for item in page.get("features", []):
+            yield _absolute(item, href)
+        following = _link(page, href, "next")
+        page = None if following is None else read_json(following)
+
+
+def _walk(document: Json, href: str, query: Query) -> Iterator[Json]:
+    """Items of a static catalogue and its children; collections off the extents are left out."""
+    seen, todo = {href}, [(document, href)]
+    with ThreadPoolExecutor(8) as pool:
+        while todo:
+            document, href = todo.pop()
+            hrefs = [h for h in _links(document, href, "item") if h not in seen]
+            seen.update(hrefs)
+            for found, item in zip(hrefs, pool.map(read_json, hrefs), strict=True):
+                yield _absolute(item, found)
+            for child in _links(document, href, "child"):
+                if child not in seen:
+                    seen.add(child)
+                    below = read_json(child)
+                    if _may_hold(below, query):
+                        todo.append((below, child))
+
+
+def _may_hold(document: Json, query: Query) -> bool:
+    extent = document.get("extent") or {}
+    boxes = (extent.get("spatial") or {}).get("bbox") or [None]
+    spans = (extent.get("temporal") or {}).get("interval") or [[None, None]]
+    start, end = spans[0]
+    first = instant(start) if start else dt.datetime.min.replace(tzinfo=dt.UTC)
+    last = instant(end) if end else dt.datetime.max.replace(tzinfo=dt.UTC)
+    if query.temporal is not None and not query.temporal.overlaps(first, last):
+        return False
+    spatial = Query(spatial=query.spatial)
+    return any(spatial.matches({"bbox": box}) for box in boxes)
+
+
+def _collections(href: str) -> Iterator[tuple[str, str]]:
+    """`(id, href)` of the collections of an API, or of a static catalogue and its children."""
+    document = read_json(href)
+    if document.get("type") == "Collection":
+        yield str(document.get("id")), href
+    elif (listing := _link(document, href, "data")) is not None:
+        for entry in _listed(listing):
+            own = _link(entry, listing, "self")
+            yield str(entry.get("id")), own or f"{listing.rstrip('/')}/{entry.get('id')}"
+    else:
+        for child in _links(document, href, "child"):
+            yield from _collections(child)
+
+
+def _listed(href: str) -> list[Json]:
+    """The collections that an API lists at `/collections`, all pages."""
+    entries: list[Json] = []
+    following: str | None = href
+    while following is not None:
+        try:
+            page = json.loads(StacIO.default().read_text(following))
+        except (OSError, ValueError) as error:
+            raise InvalidParameterError(f"{following} cannot be read: {error}") from error
+        entries += page.get("collections", [])
+        following = _link(page, following, "next")
+    return entries
+
+
+def _bounded(items: Iterable[Json]) -> Iterator[Json]:
+    for count, item in enumerate(items):
+        if count >= MAX_ITEMS:
+            raise InvalidParameterError(
+                f"More than {MAX_ITEMS} items match; give a smaller spatial_extent or "
+                "temporal_extent."
+            )
+        yield item
+
+
+def _absolute(item: Json, href: str) -> Json:
+    assets = {
+        key: {**asset, "href": make_absolute_href(str(asset["href"]), href)}
+        for key, asset in (item.get("assets") or {}).items()
+        if asset.get("href")
+    }
+    return {**item, "assets": assets}
+
+
+def _links(document: Mapping[str, Any], href: str, rel: str) -> list[str]:
+    links = [link for link in document.get("links") or () if link.get("rel") == rel]
+    return [make_absolute_href(str(link["href"]), href) for link in links if "href" in link]
+
+
+def _link(document: Mapping[str, Any], href: str, rel: str) -> str | None:
+    return next(iter(_links(document, href, rel)), None)

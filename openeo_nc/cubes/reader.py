@@ -1,0 +1,192 @@
+"""Reads one band of one asset on a given grid: the reader that stackstac's graph calls.
+
+stackstac builds the graph (which asset, which window); its own reader takes no data value that
+only the STAC metadata state, no file with several bands, and one resampling for all bands. This
+one takes them from a `Source`, which stands where stackstac expects the asset's URL.
+
+A band whose pixels lie on the grid is read as it is, without GDAL's warper, so that stored
+numbers come back exactly. Others are resampled from their own pixels, so that the result does not
+depend on how a request is cut into chunks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+import rasterio.errors
+import rasterio.warp
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.enums import ColorInterp, Resampling
+from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window
+
+from openeo_nc.cubes.assets import Asset
+from openeo_nc.cubes.grid import TOLERANCE
+from openeo_nc.errors import AssetMissingError
+
+_GDAL = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES"}
+_TRANSFORMER_TOLERANCE = 0.01
+"""Pixels that GDAL's approximate transformer may be off; its default is 0.125."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Everything needed to read a band on the cube's grid."""
+
+    asset: Asset
+    """The band."""
+    crs: str
+    """CRS of the cube."""
+    resampling: str
+    """Name in rasterio's `Resampling`, used where the band's pixels are not the cube's."""
+
+
+class BandReader:
+    """stackstac's `Reader` protocol, without state: a dataset is opened for each read.
+
+    GDAL caches what it fetched of a file, so that opening again costs little; and nothing has to
+    be shared between threads.
+    """
+
+    def __init__(self, *, url: Source, spec: Any, **_: Any) -> None:
+        self.source, self.spec = url, spec
+
+    def read(self, window: Window, **_: Any) -> npt.NDArray[np.float32]:
+        """Physical values `(y, x)` float32 in a window of the cube, NaN where there are none.
+
+        Raises
+        ------
+        AssetMissingError
+            The file cannot be opened or read, or lacks the band.
+        """
+        width, height = int(window.width), int(window.height)
+        res_x, res_y = self.spec.resolutions_xy
+        left, _bottom, _right, top = self.spec.bounds
+        place = Affine(
+            res_x, 0, left + window.col_off * res_x, 0, -res_y, top - window.row_off * res_y
+        )
+        asset = self.source.asset
+        with _opened(asset) as dataset:
+            if (offset := self._aligned(dataset, place)) is not None:
+                numbers = _cut(dataset, asset, *offset, width, height)
+            else:
+                numbers = self._resampled(dataset, place, width, height)
+        return (numbers * asset.scale + asset.offset).astype(np.float32)
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+    def _aligned(self, dataset: Any, place: Affine) -> tuple[int, int] | None:
+        """Column and row of the window in the file, if the file's pixels are the cube's."""
+        own = dataset.transform
+        if dataset.crs != CRS.from_user_input(self.source.crs) or own.b or own.d:
+            return None
+        size = max(dataset.width, dataset.height)
+        if (
+            abs(own.a / place.a - 1) * size > TOLERANCE
+            or abs(own.e / place.e - 1) * size > TOLERANCE
+        ):
+            return None
+        column, row = (place.c - own.c) / place.a, (place.f - own.f) / place.e
+        if abs(column - round(column)) > TOLERANCE or abs(row - round(row)) > TOLERANCE:
+            return None
+        return round(column), round(row)
+
+    def _resampled(
+        self, dataset: Any, place: Affine, width: int, height: int
+    ) -> npt.NDArray[np.float64]:
+        asset = self.source.asset
+        nodata = _nodata(dataset, asset)
+        options: dict[str, Any] = {"add_alpha": ColorInterp.alpha not in dataset.colorinterp}
+        if nodata is not None:
+            options = {"src_nodata": nodata, "nodata": np.nan}
+        with WarpedVRT(
+            dataset,
+            src_crs=dataset.crs or asset.crs,
+            crs=self.source.crs,
+            transform=place,
+            width=width,
+            height=height,
+            resampling=Resampling[self.source.resampling],
+            tolerance=_TRANSFORMER_TOLERANCE,
+            dtype="float32",
+            **_scales(dataset, place, self.source.crs),
+            **options,
+        ) as warped:
+            numbers: npt.NDArray[np.float64] = warped.read(asset.band).astype(np.float64)
+            if nodata is None:
+                numbers[warped.read(warped.count) == 0] = np.nan
+        return numbers
+
+
+def _scales(dataset: Any, place: Affine, crs: str) -> dict[str, str]:
+    """GDAL's XSCALE and YSCALE: pixels of the cube per pixel of the file, at the file's centre.
+
+    GDAL would estimate them from each window it warps, and so choose other kernels for other
+    windows: pixels would depend on the chunks.
+    """
+    own = dataset.transform
+    x, y = own @ (dataset.width / 2, dataset.height / 2)
+    corners = [(x, y), (x + own.a, y), (x, y + own.e)]
+    if dataset.crs is not None and dataset.crs != CRS.from_user_input(crs):
+        xs, ys = rasterio.warp.transform(dataset.crs, crs, *map(list, zip(*corners, strict=True)))
+        corners = list(zip(xs, ys, strict=True))
+    (x0, y0), (x1, y1), (x2, y2) = corners
+    along_x = math.hypot((x1 - x0) / place.a, (y1 - y0) / place.e)
+    along_y = math.hypot((x2 - x0) / place.a, (y2 - y0) / place.e)
+    return {"XSCALE": f"{along_x:.6g}", "YSCALE": f"{along_y:.6g}"}
+
+
+@contextlib.contextmanager
+def _opened(asset: Asset) -> Iterator[Any]:
+    what = f"The asset '{asset.key}' of item '{asset.item}'"
+    try:
+        with rasterio.Env(**_GDAL), rasterio.open(asset.href, sharing=False) as dataset:
+            if asset.band > dataset.count:
+                raise AssetMissingError(
+                    f"{what} has {dataset.count} bands; band {asset.band} was asked for "
+                    f"({asset.href})."
+                )
+            yield dataset
+    except rasterio.errors.RasterioError as error:
+        raise AssetMissingError(f"{what} cannot be read ({asset.href}): {error}") from error
+
+
+def _nodata(dataset: Any, asset: Asset) -> float | None:
+    """The number of no data that the metadata state, else the file, if its dtype can hold it."""
+    dtype = np.dtype(dataset.dtypes[asset.band - 1])
+    stated = dataset.nodatavals[asset.band - 1] if asset.nodata is None else asset.nodata
+    if np.issubdtype(dtype, np.floating):
+        return float("nan") if stated is None else float(stated)
+    if stated is None or not float(stated).is_integer():
+        return None
+    info = np.iinfo(dtype)
+    return float(stated) if info.min <= stated <= info.max else None
+
+
+def _cut(
+    dataset: Any, asset: Asset, column: int, row: int, width: int, height: int
+) -> npt.NDArray[np.float64]:
+    """A window of a file's own pixels, NaN outside of the file and where it has no data."""
+    numbers = np.full((height, width), np.nan)
+    x0, x1 = max(column, 0), min(column + width, dataset.width)
+    y0, y1 = max(row, 0), min(row + height, dataset.height)
+    if x0 >= x1 or y0 >= y1:
+        return numbers
+    window = Window(x0, y0, x1 - x0, y1 - y0)
+    stored = dataset.read(asset.band, window=window)
+    valid = dataset.read_masks(asset.band, window=window) != 0
+    nodata = _nodata(dataset, asset)
+    if nodata is not None:
+        valid &= stored != nodata
+    inner = (slice(y0 - row, y1 - row), slice(x0 - column, x1 - column))
+    numbers[inner] = np.where(valid, stored, np.nan)
+    return numbers
