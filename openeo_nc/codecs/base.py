@@ -26,6 +26,11 @@ MAX_ELEMENTS = 1 << 27
 """Largest bands * y * x of one payload; bounds what a hostile header can make us allocate."""
 
 
+def quality_step(quality: float, peak: float = 10000.0) -> float:
+    """Quantiser step at a quality, in the units of `peak`: 1600 of 10000 at 1, 100 at 8."""
+    return peak * 0.16 * 2.0 ** (-(quality - 1) * 4 / 7)
+
+
 @dataclass(frozen=True, kw_only=True)
 class CodecCard:
     """What a codec is and what it takes; one JSON file in cards/ each."""

@@ -1,0 +1,233 @@
+"""The hyperprior codec: a learned transform codec with an integer mean-scale hyperprior.
+
+        x --spectral KLT--> u --analysis network--> y --IntegerEntropyModel--> payload
+
+The networks are described in `hyperprior_net`, the entropy model in `hyperprior_entropy`. Only
+`analyse`, `synthesise` and the choice of z in `pack` run torch; `unpack` is NumPy and exact.
+
+Sources: mean-scale hyperprior, Minnen, Balle and Toderici, NeurIPS 2018; channel slices, Minnen and
+Singh, ICIP 2020; one model for all rates by gains, Cui et al., CVPR 2021.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from openeo_nc.codecs import bitstream, weights
+from openeo_nc.codecs import nodata as missing
+from openeo_nc.codecs.base import MAX_ELEMENTS, Basis, Codec, CodecCard, Latents, quality_step
+from openeo_nc.codecs.hyperprior_entropy import Z_LIMIT, IntegerEntropyModel
+from openeo_nc.codecs.spectral import SpectralBasis
+from openeo_nc.errors import (
+    BandMismatchError,
+    DataTypeUnsupportedError,
+    InvalidParameterError,
+    PayloadError,
+)
+
+if TYPE_CHECKING:
+    from openeo_nc.codecs.hyperprior_net import Networks
+
+IntArray = npt.NDArray[np.int32]
+
+
+def load(card: CodecCard, *, device: str | None = None) -> HyperpriorCodec:
+    """The codec of a card; reads and verifies its weights."""
+    return HyperpriorCodec(card, weights.load(card), device)
+
+
+class HyperpriorCodec(Codec):
+    """One trained model, ready to use."""
+
+    def __init__(
+        self, card: CodecCard, arrays: dict[str, npt.NDArray[Any]], device: str | None
+    ) -> None:
+        self.card = card
+        self._device = device
+        self._arrays = arrays
+        self._tag = bitstream.codec_tag(card)
+        self._card_axes = arrays["card_axes"].astype(np.float64)
+        self._entropy = IntegerEntropyModel(
+            {k.removeprefix("entropy."): v for k, v in arrays.items() if k.startswith("entropy.")}
+        )
+
+    @cached_property
+    def _networks(self) -> Networks:
+        from openeo_nc.codecs.hyperprior_net import Networks
+
+        return Networks(self._arrays, self._device)
+
+    def analyse(
+        self,
+        x: npt.NDArray[Any],
+        *,
+        quality: float | None = None,
+        nodata: float | None = None,
+        basis: Basis = "tile",
+    ) -> Latents:
+        return self._analyse_all([x], quality, nodata, basis)[0]
+
+    def synthesise(self, latents: Latents) -> npt.NDArray[Any]:
+        return self._synthesise_all([latents])[0]
+
+    def pack(self, latents: Latents) -> bytes:
+        header = bitstream.Header.of(latents, self._tag)
+        if latents.empty:
+            return bitstream.write(header, [], bitstream.content_digest(header))
+        z = self._networks.hyper_latent(latents.y)
+        z = np.clip(z, -Z_LIMIT, Z_LIMIT)
+        z_stream, y_stream = self._entropy.encode(latents.y, z, latents.quality)
+        mask = (
+            bitstream.encode_mask(latents.mask)
+            if header.masked and latents.mask is not None
+            else b""
+        )
+        digest = bitstream.content_digest(
+            header, latents.y, z, latents.side, latents.mask if header.masked else None
+        )
+        return bitstream.write(header, [latents.side, mask, z_stream, y_stream], digest)
+
+    def unpack(self, payload: bytes) -> Latents:
+        header, sections, digest = bitstream.read(payload, tag=self._tag)
+        bands, height, width = header.shape
+        low, high, _ = self.card.quality
+        if bands != len(self.card.bands or ()) or not low <= header.quality <= high:
+            raise PayloadError(
+                f"the payload says {bands} bands at quality {header.quality}; this codec has "
+                f"{len(self.card.bands or ())} bands and qualities {low} to {high}"
+            )
+        size = (self._entropy.latents, *self._latent_size(height, width))
+        side, mask = b"", None
+        if header.empty:
+            y = np.zeros(size, np.int32)
+            mask = np.ones(header.shape, bool)
+            bitstream.check_digest(header, digest)
+        else:
+            if len(sections) != 4:
+                raise PayloadError(f"the payload has {len(sections)} sections, expected 4")
+            side = sections[0]
+            SpectralBasis.from_bytes(side, bands)
+            if header.masked:
+                mask = bitstream.decode_mask(sections[1], header.shape)
+            y, z = self._entropy.decode(sections[2], sections[3], header.quality, *size[1:])
+            bitstream.check_digest(header, digest, y, z, side, mask)
+        return Latents(
+            y=y,
+            quality=header.quality,
+            shape=header.shape,
+            dtype=header.dtype,
+            basis=header.basis,
+            side=side,
+            mask=mask,
+            nodata=header.nodata,
+        )
+
+    def embedding_step(self, quality: float) -> float:
+        return quality_step(quality)
+
+    def encode_batch(
+        self,
+        xs: Sequence[npt.NDArray[Any]],
+        quality: float | None = None,
+        *,
+        nodata: float | None = None,
+        basis: Basis = "tile",
+    ) -> list[bytes]:
+        return [self.pack(v) for v in self._analyse_all(xs, quality, nodata, basis)]
+
+    def decode_batch(self, payloads: Sequence[bytes]) -> list[npt.NDArray[Any]]:
+        return self._synthesise_all([self.unpack(p) for p in payloads])
+
+    def _latent_size(self, height: int, width: int) -> tuple[int, int]:
+        return -(-height // self.card.stride), -(-width // self.card.stride)
+
+    def _analyse_all(
+        self,
+        xs: Sequence[npt.NDArray[Any]],
+        quality: float | None,
+        nodata: float | None,
+        basis: Basis,
+    ) -> list[Latents]:
+        level = self._checked_quality(quality)
+        for x in xs:
+            self._check(x)
+        masks = [missing.find(x, nodata) for x in xs]
+        tiles = [
+            None if m is not None and m.all() else self._components(x, m, basis)
+            for x, m in zip(xs, masks, strict=True)
+        ]
+        coded = self._networks.analyse([t[1] for t in tiles if t is not None], level)
+        latents = []
+        for x, mask, tile in zip(xs, masks, tiles, strict=True):
+            size = (self._entropy.latents, *self._latent_size(*x.shape[1:]))
+            latents.append(
+                Latents(
+                    y=np.zeros(size, np.int32) if tile is None else next(coded),
+                    quality=level,
+                    shape=(x.shape[0], x.shape[1], x.shape[2]),
+                    dtype=x.dtype,
+                    basis=basis,
+                    side=b"" if tile is None else tile[0].to_bytes(),
+                    mask=mask,
+                    nodata=None if nodata is None or math.isnan(nodata) else float(nodata),
+                )
+            )
+        return latents
+
+    def _synthesise_all(self, all_latents: Sequence[Latents]) -> list[npt.NDArray[Any]]:
+        coded = self._networks.synthesise([(v.y, v.quality) for v in all_latents if not v.empty])
+        pixels = []
+        for v in all_latents:
+            values = np.zeros(v.shape)
+            if not v.empty:
+                basis = SpectralBasis.from_bytes(v.side, v.shape[0])
+                values = basis.inverse(next(coded)[:, : v.shape[1], : v.shape[2]])
+            pixels.append(missing.restore(values, v.dtype, v.mask, v.nodata))
+        return pixels
+
+    def _components(
+        self, x: npt.NDArray[Any], mask: npt.NDArray[np.bool_] | None, basis: Basis
+    ) -> tuple[SpectralBasis, npt.NDArray[np.float32]]:
+        """Basis, and components padded to whole strides by repeating the edge."""
+        filled = missing.fill(x.astype(np.float64), mask)
+        seen = filled.reshape(len(filled), -1)
+        if mask is not None and (valid := ~mask.any(axis=0)).any():
+            seen = filled[:, valid]
+        spectral = SpectralBasis.of_pixels(seen, self._card_axes)
+        if basis == "card":
+            spectral = SpectralBasis.fixed(spectral.mean, self._card_axes)
+        u = spectral.forward(filled)
+        pads = [(-n) % self.card.stride for n in u.shape[1:]]
+        u = np.pad(u, ((0, 0), (0, pads[0]), (0, pads[1])), mode="edge")
+        return spectral, u.astype(np.float32)
+
+    def _checked_quality(self, quality: float | None) -> float:
+        low, high, default = self.card.quality
+        level = default if quality is None else float(quality)
+        if not low <= level <= high:
+            raise InvalidParameterError(
+                f"quality {quality}: expected a number from {low} to {high}"
+            )
+        return bitstream.round_quality(level)
+
+    def _check(self, x: npt.NDArray[Any]) -> None:
+        bands = self.card.bands or ()
+        if x.ndim != 3 or x.shape[0] != len(bands):
+            raise BandMismatchError(
+                f"an array of shape {x.shape}; {self.card.codec_id} takes (bands, y, x) with the "
+                f"{len(bands)} bands {', '.join(bands)}"
+            )
+        if x.dtype.name not in self.card.dtypes:
+            raise DataTypeUnsupportedError(
+                f"dtype {x.dtype}; {self.card.codec_id} takes {', '.join(self.card.dtypes)}"
+            )
+        if x.size == 0 or x.size > MAX_ELEMENTS:
+            raise InvalidParameterError(
+                f"an array of shape {x.shape}: one payload holds 1 to {MAX_ELEMENTS} values"
+            )

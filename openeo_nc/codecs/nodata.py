@@ -1,0 +1,79 @@
+"""Missing pixels of a tile: found before a codec runs, filled for it, restored exactly after it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from openeo_nc.errors import InvalidValuesError
+
+Mask = npt.NDArray[np.bool_]
+
+
+def find(x: npt.NDArray[Any], nodata: float | None) -> Mask | None:
+    """`(bands, y, x)` bool, True where x is missing; None if nothing is.
+
+    NaN is missing in float arrays, and so is `nodata` if given.
+
+    Raises
+    ------
+    InvalidValuesError
+        A value that is not missing is infinite.
+    """
+    mask = np.isnan(x) if x.dtype.kind == "f" else np.zeros(x.shape, bool)
+    if nodata is not None and not math.isnan(nodata):
+        mask |= x == nodata
+    if x.dtype.kind == "f" and (infinite := np.isinf(x) & ~mask).any():
+        raise InvalidValuesError(
+            f"{int(infinite.sum())} infinite values; replace them or mark them as no data (NaN)"
+        )
+    return mask if mask.any() else None
+
+
+def fill(x: npt.NDArray[np.float64], mask: Mask | None) -> npt.NDArray[np.float64]:
+    """Missing pixels take the nearest valid one of their band; a band without any takes zeros."""
+    if mask is None:
+        return x
+    filled = x.copy()
+    for band, missing in zip(filled, mask, strict=True):
+        if missing.all():
+            band[...] = 0
+        elif missing.any():
+            nearest = ndimage.distance_transform_edt(
+                missing, return_distances=False, return_indices=True
+            )
+            band[...] = band[tuple(nearest)]
+    return filled
+
+
+def restore(
+    values: npt.NDArray[np.float64], dtype: np.dtype[Any], mask: Mask | None, nodata: float | None
+) -> npt.NDArray[Any]:
+    """Decoded real values as pixels of a dtype, missing ones as they were.
+
+    Integers are rounded and clipped to their range. A valid pixel that would decode to the nodata
+    value takes the next one beside it.
+    """
+    if dtype.kind != "f":
+        limits = np.iinfo(dtype)
+        out = np.clip(np.rint(values), limits.min, limits.max).astype(dtype)
+    else:
+        limits_f = np.finfo(dtype)
+        out = np.clip(values, limits_f.min, limits_f.max).astype(dtype)
+    if nodata is not None and not math.isnan(nodata):
+        clash = out == nodata
+        if clash.any():
+            out[clash] = _neighbour(nodata, dtype)
+    if mask is not None:
+        out[mask] = np.nan if nodata is None else nodata
+    return out
+
+
+def _neighbour(nodata: float, dtype: np.dtype[Any]) -> Any:
+    if dtype.kind == "f":
+        return np.nextafter(dtype.type(nodata), dtype.type(np.inf if nodata <= 0 else 0))
+    return int(nodata) + 1 if nodata < np.iinfo(dtype).max else int(nodata) - 1

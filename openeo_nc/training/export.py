@@ -1,0 +1,178 @@
+"""Turns a checkpoint into what ships: integer and float weights as safetensors, and the codec card.
+
+The card's evaluation holds counted bytes and PSNR of every evaluation file, coded by the exported
+weights themselves.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from openeo_nc.codecs import weights
+from openeo_nc.codecs.base import CodecCard
+from openeo_nc.codecs.entropy import Tables
+from openeo_nc.codecs.hyperprior import HyperpriorCodec
+from openeo_nc.codecs.hyperprior_entropy import (
+    PHASES,
+    SCALES,
+    Arrays,
+    integer_arrays,
+)
+from openeo_nc.codecs.hyperprior_net import SCALE_MIN, SCALE_STEP
+from openeo_nc.codecs.registry import card_document
+
+BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
+QUALITIES = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)
+
+
+def logistic_pmf(mean: float, scale: float, reach: int) -> npt.NDArray[np.float64]:
+    """Probabilities of -reach..reach under a discretised logistic."""
+    edges = np.arange(-reach, reach + 2) - 0.5 - mean
+    upper = 1 / (1 + np.exp(np.clip(edges / scale, -500, 500)))
+    return np.asarray(upper[:-1] - upper[1:])
+
+
+def latent_tables() -> Tables:
+    """One table for each scale and fraction of the mean."""
+    scales = SCALE_MIN * np.exp(SCALE_STEP * np.arange(SCALES))
+    reach = int(np.ceil(scales[-1] * 12))
+    pmf = np.stack([logistic_pmf(p / 8, s, reach) for s in scales for p in range(PHASES)])
+    return Tables.from_pmf(pmf, np.full(len(pmf), -reach))
+
+
+def hyper_tables(mean: npt.NDArray[Any], scale: npt.NDArray[Any]) -> Tables:
+    """One table for each channel of z."""
+    pmf = np.stack(
+        [logistic_pmf(float(m), float(s), 127) for m, s in zip(mean, scale, strict=True)]
+    )
+    return Tables.from_pmf(pmf, np.full(len(pmf), -127))
+
+
+def trimmed(tables: Tables) -> Tables:
+    """The same tables without the columns that none of them uses."""
+    used = np.flatnonzero(tables.freq[:, :-1].any(axis=0))
+    columns = [*range(used[0], used[-1] + 1), tables.freq.shape[1] - 1]
+    return Tables(freq=tables.freq[:, columns], offset=tables.offset + np.int32(used[0]))
+
+
+def shipped_arrays(checkpoint: dict[str, Any]) -> Arrays:
+    """All arrays of the weights file by name."""
+    state = {k: v.detach().cpu().numpy() for k, v in checkpoint["average"].items()}
+    entropy = {k.removeprefix("entropy."): v for k, v in state.items() if k.startswith("entropy.")}
+    arrays = {f"entropy.{k}": v for k, v in integer_arrays(entropy).items()}
+    tables = {
+        "y_tables": trimmed(latent_tables()),
+        "z_tables": trimmed(hyper_tables(entropy["z_mean"], np.exp(entropy["z_log_scale"]))),
+    }
+    for name, t in tables.items():
+        arrays[f"entropy.{name}.freq"] = t.freq.astype(np.uint16 if t.freq.max() < 65536 else "u4")
+        arrays[f"entropy.{name}.offset"] = t.offset
+    arrays["entropy.slices"] = np.array(checkpoint["widths"]["slices"], np.int32)
+    for name, size in checkpoint["widths"].items():
+        arrays[f"widths.{name}"] = np.array(size, np.int32)
+    for name, value in entropy.items():
+        if name.startswith("h_a."):
+            arrays[name] = value.astype(np.float32)
+    for name, value in state.items():
+        if name.startswith("transform."):
+            arrays[name] = value if value.dtype.kind == "i" else value.astype(np.float32)
+    arrays["card_axes"] = checkpoint["card_axes"].astype(np.float32)
+    return arrays
+
+
+def export(checkpoint_path: Path, data: Path, split_path: Path, folder: Path, command: str) -> Path:
+    """Write `weights/<codec>-<version>.safetensors` and `cards/<codec>.json` under a codecs folder.
+
+    Parameters
+    ----------
+    checkpoint_path
+        What `train` wrote.
+    data
+        Folder of the evaluation files.
+    split_path
+        The split file of the run.
+    folder
+        The codecs folder, or any other with `weights/` and `cards/`.
+    command
+        The training command, for the card.
+    """
+    checkpoint = torch.load(checkpoint_path, weights_only=False)
+    split = json.loads(split_path.read_text())
+    codec_id = checkpoint["config"]["codec_id"]
+    for name in ("weights", "cards"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    file = f"{codec_id}-1.safetensors"
+    digest = weights.save(shipped_arrays(checkpoint), folder / "weights" / file)
+    card = CodecCard(
+        codec_id=codec_id,
+        title="Learned codec for the twelve bands of Sentinel-2 L2A",
+        description=(
+            "Spectral KLT of the tile, block DCT with residual convolutional analysis and synthesis, "
+            "integer mean-scale hyperprior with channel slices; one model for all rates. Made for "
+            "surface reflectance of all twelve bands at 10 m; other bands go to klt-dct."
+        ),
+        architecture="hyperprior",
+        version="1.0.0",
+        bands=BANDS,
+        dtypes=("int16", "uint16", "float32"),
+        units="reflectance x 10000, baseline offset removed",
+        scale=0.0001,
+        peak=10000.0,
+        tile=384,
+        stride=8,
+        latent_channels=int(checkpoint["widths"]["latents"]),
+        embedding=True,
+        quality=(1.0, 8.0, 5.0),
+        resolution=10.0,
+        weights=file,
+        weights_sha256=digest,
+        decode_tolerance=1.0,
+        licence="Apache-2.0",
+        attributions=tuple(split["attributions"]),
+    )
+    codec = HyperpriorCodec(card, weights.load(card, [folder / "weights"]), None)
+    card = replace(card, evaluation=_evaluation(codec, checkpoint, data, split_path, command))
+    path = folder / "cards" / f"{codec_id}.json"
+    path.write_text(json.dumps(card_document(card), indent=1) + "\n")
+    return path
+
+
+def _evaluation(
+    codec: HyperpriorCodec, checkpoint: dict[str, Any], data: Path, split_path: Path, command: str
+) -> dict[str, Any]:
+    from openeo_nc.benchmarks.tiles import from_split
+
+    split = json.loads(split_path.read_text())
+    places: dict[str, Any] = {}
+    for tile in from_split(data, split_path):
+        rows = places.setdefault(tile.place, {}).setdefault(tile.name, {})
+        for quality in QUALITIES:
+            payload = codec.encode(tile.pixels, quality)
+            error = np.clip(codec.decode(payload).astype(float), 0, 10000) - np.clip(
+                tile.pixels.astype(float), 0, 10000
+            )
+            psnr = 10 * np.log10(1e8 / np.mean(error**2))
+            rows[f"{quality:g}"] = {"bytes": len(payload), "psnr": round(float(psnr), 2)}
+    return {
+        "command": command,
+        "config": checkpoint["config"],
+        "steps": checkpoint["steps"],
+        "minutes": round(checkpoint["minutes"], 1),
+        "machine": f"{platform.machine()} CPU, {checkpoint['config']['threads']} thread(s), "
+        f"torch {torch.__version__}, bfloat16 autocast",
+        "split": {
+            side: [entry["place"] for entry in split[side]] for side in ("train", "evaluation")
+        },
+        "licences": split["licences"],
+        "curve": checkpoint["curve"],
+        "curve_is": "estimated [bpppb, PSNR] at qualities 2, 4, 6 of every evaluation place",
+        "bytes": places,
+    }
