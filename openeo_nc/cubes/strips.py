@@ -1,0 +1,77 @@
+"""Cuts a cube into full-width strips of a date, written one after the other into one file.
+
+Each write waits for the one before, so a file has one writer at a time on any cluster whose
+workers share the folder, without a lock, and only a strip is in memory. A worker that dies makes
+the scheduler run the chain again from where the file began.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from openeo_nc.cubes.dims import BANDS, EMBEDDING, T, X, Y, crs_of, in_order, lazy, require
+from openeo_nc.errors import DimensionMissingError, FormatUnsuitableError, NoDataAvailableError
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from dask.delayed import Delayed
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Strip:
+    """Some rows of one date, all bands and columns."""
+
+    row: int
+    """First row."""
+    blocks: tuple[Delayed, ...]
+    """Its blocks from west to east, each `(1, bands, rows, columns)`."""
+
+
+def prepared(cube: xr.DataArray, form: str) -> tuple[xr.DataArray, str]:
+    """The cube as `(t, labels, y, x)`, t and labels added where missing, and the labels' name.
+
+    Raises
+    ------
+    DimensionMissingError, CRSMissingError
+        The cube has no x, y or CRS.
+    NoDataAvailableError
+        The cube is empty.
+    FormatUnsuitableError
+        It has further dimensions or a dtype that is no number.
+    """
+    require(cube, Y, X)
+    crs_of(cube)
+    if cube.dtype.kind not in "biuf":
+        raise FormatUnsuitableError(f"{form} holds numbers; the cube is of dtype {cube.dtype}.")
+    name = EMBEDDING if EMBEDDING in cube.dims else BANDS
+    if empty := [str(dim) for dim, size in cube.sizes.items() if size == 0]:
+        raise NoDataAvailableError(f"The cube is empty: {', '.join(empty)} has no labels.")
+    for dim in (T, name):
+        if dim not in cube.dims:
+            cube = cube.expand_dims(dim)
+    try:
+        return lazy(in_order(cube, (T, name, Y, X))).chunk({T: 1, name: -1}), name
+    except DimensionMissingError as error:
+        raise FormatUnsuitableError(f"{form} cannot hold the cube. {error}") from error
+
+
+def strips(cube: xr.DataArray) -> Iterator[list[Strip]]:
+    """The strips of each date of a prepared cube, from north to south."""
+    blocks = cube.data.to_delayed()
+    rows = np.cumsum([0, *cube.data.chunks[2][:-1]])
+    for date in blocks[:, 0]:
+        yield [
+            Strip(row=int(row), blocks=tuple(line)) for row, line in zip(rows, date, strict=True)
+        ]
+
+
+def joined(blocks: tuple[Array, ...]) -> Array:
+    """`(bands, rows, columns)` of a strip's blocks."""
+    return np.concatenate([block[0] for block in blocks], axis=-1)

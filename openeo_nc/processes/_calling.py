@@ -1,0 +1,60 @@
+"""Lets a plain function be called the way openEO process graphs call: makes arguments plain JSON.
+
+openeo-pg-parser-networkx turns arguments into objects of its own (strings that look like a date
+or a year, bounding boxes, intervals, references to parameters) and passes more than a process
+asks for. Functions of this package see what the process graph says.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from datetime import datetime, time
+from functools import wraps
+from typing import Any
+
+from openeo_nc.errors import MissingParameterError
+
+EXTRAS = frozenset({"axis", "keepdims", "source_transposed_axis", "context", "dim_labels"})
+"""Keywords that callers of reducers add, whether or not the process takes them."""
+
+
+def callable_from_graphs(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function with its arguments made plain, and references to parameters resolved."""
+    accepted = inspect.signature(function).parameters
+
+    @wraps(function)
+    def called(
+        *args: Any,
+        named_parameters: Mapping[str, Any] | None = None,
+        positional_parameters: Mapping[str, int] | None = None,
+        **arguments: Any,
+    ) -> Any:
+        scope = dict(named_parameters or {})
+        scope |= {name: args[i] for name, i in (positional_parameters or {}).items()}
+        unnamed = () if positional_parameters else args
+        wanted = {
+            name: plain(value, scope)
+            for name, value in arguments.items()
+            if name in accepted or name not in EXTRAS
+        }
+        return function(*unnamed, **wanted)
+
+    return called
+
+
+def plain(value: Any, scope: Mapping[str, Any]) -> Any:
+    """A JSON-like value of what pg-parser made of it; other objects, such as cubes, as they are."""
+    if (name := getattr(value, "from_parameter", None)) is not None:
+        if name not in scope:
+            raise MissingParameterError(f"The parameter '{name}' is referred to but not given.")
+        return scope[name]
+    if hasattr(value, "model_dump"):
+        return plain(value.root if hasattr(value, "root") else value.model_dump(), scope)
+    if isinstance(value, datetime | time):
+        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, dict):
+        return {key: plain(member, scope) for key, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(member, scope) for member in value]
+    return value

@@ -1,0 +1,23 @@
+"""The openEO process compress_cube."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from openeo_nc.cubes import compress
+from openeo_nc.processes._options import take
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def compress_cube(
+    data: xr.DataArray,
+    codec: str = "auto",
+    quality: float | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> xr.DataArray:
+    """A cube as a codec gives it back, carrying its payloads; see `cubes.compress`."""
+    scale = take(options, "scale")["scale"]
+    return compress.compress_cube(data, codec, quality, scale)
