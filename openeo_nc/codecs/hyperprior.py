@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -155,6 +155,8 @@ class HyperpriorCodec(Codec):
         basis: Basis,
     ) -> list[Latents]:
         level = self._checked_quality(quality)
+        if basis not in get_args(Basis):
+            raise InvalidParameterError(f"basis {basis!r}: expected one of {get_args(Basis)}")
         for x in xs:
             self._check(x)
         masks = [missing.find(x, nodata) for x in xs]
