@@ -12,8 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from pystac import StacIO
+import fsspec
+import requests
 from pystac.utils import make_absolute_href
 
 from openeo_nc.cubes.query import LONLAT, Query, instant, period
@@ -25,6 +27,10 @@ from openeo_nc.errors import (
 
 MAX_ITEMS = 20_000
 """More items than this in one load are refused; the extent was forgotten."""
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+TIMEOUT = 60
+"""Seconds to wait for an answer of a catalogue."""
 
 Json = dict[str, Any]
 
@@ -88,21 +94,26 @@ def locate(url: str) -> str:
 
 
 def read_json(href: str) -> Json:
-    """One STAC document.
+    """One JSON object from a URL or path.
 
     Raises
     ------
     InvalidParameterError
-        It cannot be read, or is no JSON object with a STAC type.
+        It cannot be read, or is no JSON object.
     """
     try:
-        document = json.loads(StacIO.default().read_text(href))
-    except (OSError, ValueError) as error:
+        if href.startswith(("http://", "https://")):
+            response = requests.get(href, timeout=TIMEOUT)
+            response.raise_for_status()
+            text = response.content
+        else:
+            with fsspec.open(href, "rb") as file:
+                text = file.read()
+        document = json.loads(text)
+    except (requests.RequestException, OSError, ValueError, ImportError) as error:
         raise InvalidParameterError(f"{href} cannot be read as STAC: {error}") from error
-    if not isinstance(document, dict) or not (
-        "type" in document or {"id", "links"} <= set(document)
-    ):
-        raise InvalidParameterError(f"{href} is not a STAC Item, ItemCollection or Collection.")
+    if not isinstance(document, dict):
+        raise InvalidParameterError(f"{href} holds no JSON object.")
     return document
 
 
@@ -117,8 +128,10 @@ def _items(document: Json, href: str, query: Query) -> Iterator[Json]:
         yield from _search(root, collections, query)
     elif (listing := _link(document, href, "items")) is not None:
         yield from _pages(read_json(listing), listing)
-    else:
+    elif kind in ("Catalog", "Collection") or {"id", "links"} <= set(document):
         yield from _walk(document, href, query)
+    else:
+        raise InvalidParameterError(f"{href} is not a STAC Item, ItemCollection or Collection.")
 
 
 def _search(root: str, collections: list[str] | None, query: Query) -> Iterator[Json]:
@@ -204,18 +217,13 @@ def _collections(href: str) -> Iterator[tuple[str, str]]:
             yield from _collections(child)
 
 
-def _listed(href: str) -> list[Json]:
-    """The collections that an API lists at `/collections`, all pages."""
-    entries: list[Json] = []
+def _listed(href: str) -> Iterator[Json]:
+    """The collections that an API lists, all pages."""
     following: str | None = href
     while following is not None:
-        try:
-            page = json.loads(StacIO.default().read_text(following))
-        except (OSError, ValueError) as error:
-            raise InvalidParameterError(f"{following} cannot be read: {error}") from error
-        entries += page.get("collections", [])
+        page = read_json(following)
+        yield from page.get("collections", [])
         following = _link(page, following, "next")
-    return entries
 
 
 def _bounded(items: Iterable[Json]) -> Iterator[Json]:
@@ -230,11 +238,21 @@ def _bounded(items: Iterable[Json]) -> Iterator[Json]:
 
 def _absolute(item: Json, href: str) -> Json:
     assets = {
-        key: {**asset, "href": make_absolute_href(str(asset["href"]), href)}
+        key: {**asset, "href": _asset_href(str(asset["href"]), href)}
         for key, asset in (item.get("assets") or {}).items()
         if asset.get("href")
     }
     return {**item, "assets": assets}
+
+
+def _asset_href(given: str, href: str) -> str:
+    """The absolute form of an asset's href in the document at `href`.
+
+    Items that a server on this machine gives may name files of this machine by their path.
+    """
+    if given.startswith("/") and urlsplit(href).hostname in LOOPBACK:
+        return given
+    return make_absolute_href(given, href)
 
 
 def _links(document: Mapping[str, Any], href: str, rel: str) -> list[str]:
