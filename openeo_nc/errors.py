@@ -54,6 +54,18 @@ class DefinitionMismatchError(OpenEONCError, TypeError):
     code, http_status = "Internal", 500
 
 
+class ProcessFailedError(OpenEONCError, RuntimeError):
+    """A process of another package raised; its exception is the cause, and names the code."""
+
+    @classmethod
+    def of(cls, cause: Exception, place: str = "") -> ProcessFailedError:
+        """The error for an exception; openEO's own exceptions are named as their codes."""
+        error = cls(f"{place}{type(cause).__name__}: {cause}")
+        if type(cause).__module__.startswith("openeo_processes_dask."):
+            error.code, error.http_status = type(cause).__name__, 400
+        return error
+
+
 class FormatUnsupportedError(OpenEONCError, ValueError):
     """save_result was asked for a format, or an option of it, that is not offered."""
 

@@ -19,7 +19,9 @@ from typing import Any
 
 from openeo_nc import resources
 from openeo_nc.errors import DefinitionMismatchError
-from openeo_nc.processes._calling import callable_from_graphs
+from openeo_nc.processes._calling import EXTRAS, callable_from_graphs, takes_json
+
+__all__ = ["EXTRAS", "Implementation", "check_agreement", "implementations", "takes_json"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,9 @@ EXTRAS = frozenset({"axis", "keepdims", "source_transposed_axis", "context", "di
 """Keywords that callers of reducers add, whether or not the process takes them."""
 
 
+_MARK = "_openeo_nc_takes_json"
+
+
 def callable_from_graphs(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function with its arguments made plain, and references to parameters resolved."""
     accepted = inspect.signature(function).parameters
@@ -40,7 +43,13 @@ def callable_from_graphs(function: Callable[..., Any]) -> Callable[..., Any]:
         }
         return function(*unnamed, **wanted)
 
+    setattr(called, _MARK, True)
     return called
+
+
+def takes_json(function: Callable[..., Any]) -> bool:
+    """Whether a function, wrapped or not, came out of `callable_from_graphs`."""
+    return bool(getattr(function, _MARK, False))
 
 
 def plain(value: Any, scope: Mapping[str, Any]) -> Any:
