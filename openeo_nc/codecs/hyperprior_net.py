@@ -41,6 +41,10 @@ SCALE_MIN, SCALE_STEP = 0.05, 0.22
 """Logistic scales of the tables: SCALE_MIN * exp(SCALE_STEP * i), i < SCALES."""
 INDEX_GAIN = 8.0
 """Scale index = INDEX_GAIN * output of a head, so that heads learn it at the pace of the rest."""
+HYPER_GAIN = 8.0
+"""z = HYPER_GAIN * output of h_a, so that z carries something when training starts."""
+LOG_SCALE_GAIN = 5.0
+"""Likewise for the logarithm of z's scales."""
 FLOOR = 2.0**-17
 """Least probability of a symbol in training; in the bitstream the escape symbol bounds the cost."""
 
@@ -51,17 +55,17 @@ class Widths:
 
     bands: int = 12
     """Spectral components, as many as bands."""
-    latents: int = 384
+    latents: int = 512
     """Coefficients of the bands * 64 that are coded, the strongest first."""
     transform: int = 192
     """Channels of the residual paths."""
     analysis_blocks: int = 2
     synthesis_blocks: int = 5
-    hyper: int = 32
+    hyper: int = 16
     """Channels of z."""
     context: int = 96
     """Channels of the entropy model."""
-    slices: tuple[int, ...] = (16, 32, 64, 112, 160)
+    slices: tuple[int, ...] = (16, 32, 64, 112, 288)
     """Channels of each slice of y, in coding order."""
 
     @classmethod
@@ -281,10 +285,14 @@ class EntropyModel(nn.Module):
     def hyper_latent(self, y_hat: Tensor) -> Tensor:
         """z before rounding, `(b, hyper, y / 32, x / 32)` rounded up."""
         z: Tensor = self.h_a(magnitude_features(y_hat))
-        return z.float()
+        return HYPER_GAIN * z.float()
+
+    def z_scale(self) -> Tensor:
+        """Logistic scale of every channel of z, `(hyper,)`."""
+        return SCALE_MIN + torch.exp(LOG_SCALE_GAIN * self.z_log_scale)
 
     def z_bits(self, z: Tensor) -> Tensor:
-        return logistic_bits(z, self.z_mean[:, None, None], self.z_log_scale.exp()[:, None, None])
+        return logistic_bits(z, self.z_mean[:, None, None], self.z_scale()[:, None, None])
 
     def hyper_features(self, z_hat: Tensor, quality: Tensor, size: tuple[int, int]) -> Tensor:
         v = activate(self.h_s[0](z_hat))
@@ -388,7 +396,7 @@ class Networks:
     def hyper_latent(self, y: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
         """z of one tile's latents, rounded."""
         features = magnitude_features(torch.from_numpy(y.astype("f4"))[None].to(self.device))
-        z = self.hyper_analysis(features)[0].cpu().numpy()
+        z = HYPER_GAIN * self.hyper_analysis(features)[0].cpu().numpy()
         return np.asarray(np.rint(z), dtype=np.int32)
 
 
