@@ -12,16 +12,21 @@ from typing import Any
 
 import pandas as pd
 import xarray as xr
+import zarr
 
+from openeo_nc.codecs.views import ARRAYS
 from openeo_nc.cubes.dims import BANDS, EMBEDDING, T, X, Y, crs_name, crs_of, labels
 from openeo_nc.cubes.grid import TileGrid
 from openeo_nc.cubes.query import Query, SpatialExtent, TemporalExtent
+from openeo_nc.cubes.stored import open_cube
 from openeo_nc.cubes.within import within
-from openeo_nc.errors import AssetMissingError, GridMismatchError, NoDataAvailableError
+from openeo_nc.errors import (
+    AssetMissingError,
+    GridMismatchError,
+    NoDataAvailableError,
+)
 
 ZARR_TYPES = ("application/vnd+zarr", "application/vnd.zarr", "application/x-zarr")
-VARIABLES = ("data", "embedding")
-"""Arrays that hold a cube, in the order they are looked for."""
 
 
 def holds(items: Sequence[Mapping[str, Any]]) -> bool:
@@ -73,19 +78,26 @@ def _asset(item: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def _open(item: Mapping[str, Any]) -> xr.DataArray:
-    asset = _asset(item) or {}
-    what = f"The store of item '{item.get('id')}' ({asset.get('href')})"
+    href = str((_asset(item) or {})["href"])
     try:
-        dataset = xr.open_zarr(asset["href"], chunks={}, decode_coords="all")
-    except (OSError, ValueError, KeyError) as error:
-        raise AssetMissingError(f"{what} cannot be opened: {error}") from error
-    names = [n for n in VARIABLES if n in dataset] or [
-        str(n) for n, v in dataset.data_vars.items() if {X, Y} <= set(v.dims)
-    ]
-    if not names:
-        raise AssetMissingError(f"{what} holds no array with x and y.")
-    cube: xr.DataArray = dataset[names[0]]
-    return cube.assign_attrs({**dataset.attrs, **cube.attrs})
+        group = zarr.open_group(href, mode="r")
+        if set(ARRAYS.values()) & set(group):
+            return open_cube(href)
+        return _foreign(href, consolidated=group.metadata.consolidated_metadata is not None)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise AssetMissingError(
+            f"The store of item '{item.get('id')}' ({href}) cannot be opened: {error}"
+        ) from error
+
+
+def _foreign(href: str, *, consolidated: bool) -> xr.DataArray:
+    """The first array with x and y of a store that others wrote, CF scale applied."""
+    dataset = xr.open_zarr(href, chunks={}, decode_coords="all", consolidated=consolidated)
+    for variable in dataset.data_vars.values():
+        if {X, Y} <= set(variable.dims):
+            cube: xr.DataArray = variable.assign_attrs({**dataset.attrs, **variable.attrs})
+            return cube
+    raise ValueError("it holds no array with x and y")
 
 
 def _select(
