@@ -2,7 +2,7 @@
 
         x --spectral KLT--> u --analysis network--> y --IntegerEntropyModel--> payload
 
-The networks are described in `hyperprior_net`, the entropy model in `hyperprior_entropy`. Only
+The networks are in `hyperprior_transform`, the entropy model in `hyperprior_entropy`. Only
 `analyse`, `synthesise` and the choice of z in `pack` run torch; `unpack` is NumPy and exact.
 
 Sources: mean-scale hyperprior, Minnen, Balle and Toderici, NeurIPS 2018; channel slices, Minnen and
@@ -32,7 +32,7 @@ from openeo_nc.errors import (
 )
 
 if TYPE_CHECKING:
-    from openeo_nc.codecs.hyperprior_net import Networks
+    from openeo_nc.codecs.hyperprior_inference import Networks
 
 IntArray = npt.NDArray[np.int32]
 
@@ -59,7 +59,7 @@ class HyperpriorCodec(Codec):
 
     @cached_property
     def _networks(self) -> Networks:
-        from openeo_nc.codecs.hyperprior_net import Networks
+        from openeo_nc.codecs.hyperprior_inference import Networks
 
         return Networks(self._arrays, self._device)
 

@@ -1,6 +1,6 @@
 """The hyperprior codec's entropy model in integers: which table codes each latent, and the coding.
 
-The float form, which training uses, is `hyperprior_net.EntropyModel`; names agree. Latents are coded
+The float form, which training uses, is `hyperprior_rate.EntropyModel`; names agree. Latents are coded
 in passes (channel slices, the first one interlaced in space). Each pass turns what is decoded so far
 into a mean, in eighths, and a scale index for each of its latents:
 
@@ -216,7 +216,7 @@ def fixed_point(value: npt.NDArray[Any], bits: int, dtype: Any) -> npt.NDArray[A
 
 
 def integer_arrays(state: dict[str, npt.NDArray[Any]]) -> Arrays:
-    """Float parameters of `hyperprior_net.EntropyModel` by name, as the integers that ship."""
+    """Float parameters of `hyperprior_rate.EntropyModel` by name, as the integers that ship."""
     arrays: Arrays = {}
     for name, value in state.items():
         module = name.split(".")[0]

@@ -26,7 +26,7 @@ from openeo_nc.codecs.hyperprior_entropy import (
     Arrays,
     integer_arrays,
 )
-from openeo_nc.codecs.hyperprior_net import LOG_SCALE_GAIN, SCALE_MIN, SCALE_STEP
+from openeo_nc.codecs.hyperprior_rate import LOG_SCALE_GAIN, SCALE_MIN, SCALE_STEP
 from openeo_nc.codecs.registry import card_document
 
 BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
@@ -70,7 +70,11 @@ def shipped_arrays(checkpoint: dict[str, Any]) -> Arrays:
     arrays = {f"entropy.{k}": v for k, v in integer_arrays(entropy).items()}
     tables = {
         "y_tables": trimmed(latent_tables()),
-        "z_tables": trimmed(hyper_tables(entropy["z_mean"], SCALE_MIN + np.exp(LOG_SCALE_GAIN * entropy["z_log_scale"]))),
+        "z_tables": trimmed(
+            hyper_tables(
+                entropy["z_mean"], SCALE_MIN + np.exp(LOG_SCALE_GAIN * entropy["z_log_scale"])
+            )
+        ),
     }
     for name, t in tables.items():
         arrays[f"entropy.{name}.freq"] = t.freq.astype(np.uint16 if t.freq.max() < 65536 else "u4")

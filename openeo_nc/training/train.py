@@ -17,13 +17,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from openeo_nc.codecs.hyperprior_net import (
-    EntropyModel,
-    Transform,
-    Widths,
-    dct_matrix,
-    step,
-)
+from openeo_nc.codecs.hyperprior_rate import EntropyModel
+from openeo_nc.codecs.hyperprior_transform import Transform, Widths, dct_matrix, step
 from openeo_nc.codecs.spectral import SpectralBasis, principal_axes
 from openeo_nc.training.data import Source, load_places, samples
 

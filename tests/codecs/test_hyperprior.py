@@ -89,7 +89,8 @@ def test_extreme_latents_come_back(codec, arrays):
 
 def test_integers_cost_no_more_than_the_float_model_says(codec, arrays):
     torch = pytest.importorskip("torch")
-    from openeo_nc.codecs.hyperprior_net import EntropyModel, Widths
+    from openeo_nc.codecs.hyperprior_rate import EntropyModel
+    from openeo_nc.codecs.hyperprior_transform import Widths
 
     sizes = {
         k.removeprefix("widths."): v.tolist() if v.size > 1 else v.item()
