@@ -23,7 +23,10 @@ import numpy.typing as npt
 from openeo_nc.cubes.assets import Asset
 from openeo_nc.cubes.grid import TOLERANCE, Bounds, TileGrid, centres
 from openeo_nc.cubes.query import LONLAT, SpatialExtent, reproject_bounds
-from openeo_nc.errors import GridMismatchError
+from openeo_nc.errors import GridMismatchError, InvalidParameterError
+
+MAX_PIXELS = 1 << 37
+"""Pixels of one date beyond which an extent is a mistake; a million tiles of 384."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +94,8 @@ def choose(
         The items have several CRS or phases, or do not say theirs, and no argument decides.
     NoDataAvailableError
         The extent holds no pixel.
+    InvalidParameterError
+        The extent holds more pixels than any cube could have.
     """
     chosen = crs or _common_crs(items)
     finest = [min(bands, key=lambda asset: asset.resolution) for bands in items]
@@ -104,6 +109,11 @@ def choose(
     else:
         bounds = spatial.bounds_in(chosen)
     column, row, width, height = grid.pixels(bounds)
+    if width * height > MAX_PIXELS:
+        raise InvalidParameterError(
+            f"The extent has {width} x {height} pixels of {size[0]:g} x {size[1]:g} in "
+            f"{chosen[:60]}; give a smaller spatial_extent or a larger resolution."
+        )
     return Target(
         grid=grid,
         column=column,

@@ -433,6 +433,8 @@ def test_empty_extents_are_typed_errors(two_dates):
         load(url, spatial=box(1, 2, 1, 3))
     with pytest.raises(NoDataAvailableError, match="No item"):
         load(url, spatial={"west": 100, "south": 0, "east": 101, "north": 1})
+    with pytest.raises(InvalidParameterError, match="smaller spatial_extent"):
+        load(url, spatial={"west": -180, "south": -90, "east": 180, "north": 90})
     corner = box(scenes.LEFT + 601, scenes.TOP - 600, scenes.LEFT + 604, scenes.TOP)
     with pytest.raises(NoDataAvailableError, match="holds no pixel centre"):
         load(url, spatial=corner)
