@@ -157,7 +157,8 @@ def _opened(asset: Asset) -> Iterator[Any]:
                 )
             yield dataset
     except rasterio.errors.RasterioError as error:
-        raise AssetMissingError(f"{what} cannot be read ({asset.href}): {error}") from error
+        # GDAL's own errors cannot be pickled, so as a cause they would hide ours on a cluster.
+        raise AssetMissingError(f"{what} cannot be read ({asset.href}): {error}") from None
 
 
 def _nodata(dataset: Any, asset: Asset) -> float | None:
