@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from openeo_nc.errors import InvalidParameterError, OpenEONCError
+from openeo_nc.tables import codec_table, demo_table, store_table, table
+
+if TYPE_CHECKING:
+    from openeo_nc.demo.source import Source
 
 SHARED_VARIABLE = "OPENEO_NC_SHARED"
 """Environment variable that names a folder with real tiles in `data/`."""
@@ -54,28 +58,6 @@ def _out_option(*, default: str | None = None) -> Callable[[Command], Command]:
     )
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Columns padded to their widest cell; numbers to the right."""
-    cells = [list(head), *([str(cell) for cell in row] for row in rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
-    right = [
-        bool(rows) and all(isinstance(row[i], int | float) or _numeric(row[i]) for row in rows)
-        for i in range(len(head))
-    ]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if to_right else cell.ljust(width)
-            for cell, width, to_right in zip(row, widths, right, strict=True)
-        ).rstrip()
-        for row in cells
-    ]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
-
-
-def _numeric(cell: object) -> bool:
-    return str(cell)[:1].isdigit()
-
-
 def _print(value: Any, *, as_json: bool, human: Callable[[], str]) -> None:
     click.echo(json.dumps(value, indent=2, default=str) if as_json else human())
 
@@ -94,19 +76,6 @@ def codecs(as_json: bool) -> None:
     from openeo_nc.codecs.registry import list_codecs
 
     cards = list_codecs()
-    rows = [
-        (
-            card.codec_id,
-            card.version,
-            "any" if card.bands is None else len(card.bands),
-            "{:g} to {:g}, default {:g}".format(*card.quality),
-            "yes" if card.embedding else "no",
-            (card.weights_sha256 or "")[:12],
-            card.title,
-        )
-        for card in cards
-    ]
-    head = ("codec", "version", "bands", "quality", "embedding", "weights", "title")
     listing = [
         {
             "codec_id": card.codec_id,
@@ -124,7 +93,7 @@ def codecs(as_json: bool) -> None:
         }
         for card in cards
     ]
-    _print(listing, as_json=as_json, human=lambda: table(head, rows))
+    _print(listing, as_json=as_json, human=lambda: codec_table(cards))
 
 
 @main.command()
@@ -138,9 +107,9 @@ def run(graph: Path, out: Path, scheduler: str | None, as_json: bool) -> None:
     from openeo_nc.graphs.run import run_file
 
     with connect(scheduler) as client, progress(client, graph.name):
-        results = run_file(graph, out)
-    rows = [(result["path"], result["format"], result["bytes"]) for result in results]
-    _print(results, as_json=as_json, human=lambda: table(("path", "format", "bytes"), rows))
+        saved = run_file(graph, out)
+    rows = [(result["path"], result["format"], result["bytes"]) for result in saved]
+    _print(saved, as_json=as_json, human=lambda: table(("path", "format", "bytes"), rows))
 
 
 @main.command()
@@ -150,8 +119,8 @@ def inspect(store: Path, as_json: bool) -> None:
     """Say what the saved cube STORE holds: codec, weights, bytes, bpppb, metrics."""
     from openeo_nc.cubes.inspect import inspect_store
 
-    found = inspect_store(store)
-    _print(found, as_json=as_json, human=lambda: table(("what", "value"), list(found.items())))
+    report = inspect_store(store)
+    _print(report.to_dict(), as_json=as_json, human=lambda: store_table(report))
 
 
 @main.command()
@@ -180,34 +149,27 @@ def demo(
     Without options the scene is a small synthetic one, and nothing is fetched from anywhere. With
     --stac, --collection, --bbox and --datetime it is a real one.
     """
-    from openeo_nc.demo.run import Source, run_demo
+    from openeo_nc.demo.run import run_demo
 
     given = {"stac": stac, "collection": collection, "bbox": bbox, "datetime": datetime}
-    missing = [name for name, value in given.items() if value is None]
-    if 0 < len(missing) < len(given):
-        raise InvalidParameterError(
-            "Real data need --stac, --collection, --bbox and --datetime together; missing: "
-            + ", ".join(f"--{name}" for name in missing)
-        )
-    source = None if missing else Source.of(**given, bands=bands)
+    source = _source(given, bands)
     report = run_demo(out, source=source, quality=quality, scheduler=scheduler)
-    _print(report, as_json=as_json, human=lambda: _demo_table(report, out))
+    _print(report, as_json=as_json, human=lambda: demo_table(report, out))
 
 
-def _demo_table(report: dict[str, Any], out: Path) -> str:
-    head = ("date", "bytes", "bpppb", "ratio", "PSNR dB")
-    rows = [
-        (
-            row["date"],
-            row["bytes"],
-            f"{row['bpppb']:.3f}",
-            f"{row['ratio']:.1f}",
-            "" if row["psnr_db"] is None else f"{row['psnr_db']:.2f}",
+def _source(given: dict[str, str | None], bands: str | None) -> Source | None:
+    """The real source that options describe, or None for the synthetic one."""
+    from openeo_nc.demo.source import Source
+
+    stated = {name: value for name, value in given.items() if value is not None}
+    if not stated:
+        return None
+    if missing := [f"--{name}" for name in given if name not in stated]:
+        raise InvalidParameterError(
+            "Real data need --stac, --collection, --bbox and --datetime together; "
+            f"missing: {', '.join(missing)}."
         )
-        for row in (*report["dates"], {"date": "all", **report["total"]})
-    ]
-    notice = f"{report['notice']}\n" if report["notice"] else ""
-    return f"{notice}{table(head, rows)}\nreport: {out / 'report.html'}"
+    return Source.of(**stated, bands=bands)
 
 
 @main.command()
@@ -285,3 +247,7 @@ def _shared_data() -> Path:
             f"There is nothing to measure: give --data or --tiles, or set {SHARED_VARIABLE}."
         )
     return Path(given) / "data"
+
+
+if __name__ == "__main__":
+    main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -45,6 +46,7 @@ def connect(scheduler: str | None = None, *, workers: int | None = None) -> Iter
                 n_workers=workers or min(os.cpu_count() or 1, 4),
                 threads_per_worker=1,
                 dashboard_address=None,
+                silence_logs=logging.ERROR,  # a worker slow to end is no news
             )
             yield stack.enter_context(Client(stack.enter_context(cluster)))
             return

@@ -21,13 +21,14 @@ BELOW = {
     "resources": set(),
     "codecs": {"resources"},
     "inference": {"codecs"},
-    "training": {"codecs"},
+    "training": {"codecs", "benchmarks"},
     "cubes": {"codecs", "inference", "resources"},
     "processes": {"codecs", "inference", "cubes", "resources"},
     "graphs": {"codecs", "inference", "cubes", "processes", "resources"},
     "client": {"codecs", "resources", "processes"},
     "benchmarks": {"codecs", "inference", "cubes", "processes", "graphs", "resources"},
     "cluster": {"inference"},
+    "tables": {"codecs", "cubes"},
     "demo": {"codecs", "inference", "cubes", "processes", "graphs", "benchmarks", "cluster"},
     "cli": None,  # on top: anything
     "__init__": None,  # the public API: anything

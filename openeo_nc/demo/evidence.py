@@ -19,7 +19,7 @@ from openeo_nc.demo.pictures import (
     stretch,
     true_colour,
 )
-from openeo_nc.sentinel2 import BANDS, RESOLUTION
+from openeo_nc.sentinel2 import RESOLUTION
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -153,8 +153,3 @@ def pictures(
         detail=(true_colour(before[0][part], limits), true_colour(after[0][part], limits)),
         error_limit=error_limit,
     )
-
-
-def is_sentinel2(bands: Sequence[str]) -> bool:
-    """Whether the bands are the twelve of Sentinel-2 L2A, in order."""
-    return tuple(bands) == BANDS

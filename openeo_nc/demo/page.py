@@ -164,7 +164,7 @@ def _rates(report: Report) -> str:
 def _embedding(report: Report, pictures: Pictures) -> str:
     part = report["embedding"]
     if part is None:
-        return f"<p>{escape(report['embedding_note'])}</p>"
+        return "<p>No installed codec gives embeddings of these bands.</p>"
     shown = [(d.date, d.embedding) for d in pictures.dates if d.embedding is not None]
     return (
         f"<p>{escape(part['note'])}</p><div class='trio'>"

@@ -65,6 +65,17 @@ def bbox() -> tuple[float, float, float, float]:
     return west, south, east, north
 
 
+def extent() -> dict[str, float | int]:
+    """The scene's extent as openEO's spatial_extent has it, exact in its own CRS."""
+    return {
+        "west": LEFT,
+        "south": TOP - HEIGHT * 10,
+        "east": LEFT + WIDTH * 10,
+        "north": TOP,
+        "crs": EPSG,
+    }
+
+
 def _coarsen(values: Map, factor: int) -> Map:
     """Means of `factor` x `factor` pixels, `(y, x)`."""
     height, width = values.shape

@@ -55,7 +55,6 @@ def report():
             ],
         },
         "embedding": None,
-        "embedding_note": "No model gives embeddings of these bands.",
         "timing": [{"step": "compress", "seconds": 1.25}],
         "machine": {"cpus": 2},
         "files": {"store": "compressed.zarr"},
