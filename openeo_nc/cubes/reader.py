@@ -11,9 +11,7 @@ depend on how a request is cut into chunks.
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,15 +72,34 @@ class BandReader:
             res_x, 0, left + window.col_off * res_x, 0, -res_y, top - window.row_off * res_y
         )
         asset = self.source.asset
-        with _opened(asset) as dataset:
-            if (offset := self._aligned(dataset, place)) is not None:
-                numbers = _cut(dataset, asset, *offset, width, height)
-            else:
-                numbers = self._resampled(dataset, place, width, height)
-        return (numbers * asset.scale + asset.offset).astype(np.float32)
+        try:
+            numbers = self._numbers(place, width, height)
+        except rasterio.errors.RasterioError as error:
+            reason = str(error)
+        else:
+            return (numbers * asset.scale + asset.offset).astype(np.float32)
+        # Raised out here, since GDAL's errors cannot be pickled: as the context of ours they
+        # would turn it into a bare Exception on its way from a worker.
+        raise AssetMissingError(
+            f"The asset '{asset.key}' of item '{asset.item}' cannot be read ({asset.href}): "
+            f"{reason}"
+        )
 
     def close(self) -> None:
         """Nothing is kept open."""
+
+    def _numbers(self, place: Affine, width: int, height: int) -> npt.NDArray[np.float64]:
+        """The stored numbers of a window with its corner at `place`, NaN where there are none."""
+        asset = self.source.asset
+        with rasterio.Env(**_GDAL), rasterio.open(asset.href, sharing=False) as dataset:
+            if asset.band > dataset.count:
+                raise AssetMissingError(
+                    f"The asset '{asset.key}' of item '{asset.item}' has {dataset.count} bands; "
+                    f"band {asset.band} was asked for ({asset.href})."
+                )
+            if (offset := self._aligned(dataset, place)) is not None:
+                return _cut(dataset, asset, *offset, width, height)
+            return self._resampled(dataset, place, width, height)
 
     def _aligned(self, dataset: Any, place: Affine) -> tuple[int, int] | None:
         """Column and row of the window in the file, if the file's pixels are the cube's."""
@@ -143,22 +160,6 @@ def _scales(dataset: Any, place: Affine, crs: str) -> dict[str, str]:
     along_x = math.hypot((x1 - x0) / place.a, (y1 - y0) / place.e)
     along_y = math.hypot((x2 - x0) / place.a, (y2 - y0) / place.e)
     return {"XSCALE": f"{along_x:.6g}", "YSCALE": f"{along_y:.6g}"}
-
-
-@contextlib.contextmanager
-def _opened(asset: Asset) -> Iterator[Any]:
-    what = f"The asset '{asset.key}' of item '{asset.item}'"
-    try:
-        with rasterio.Env(**_GDAL), rasterio.open(asset.href, sharing=False) as dataset:
-            if asset.band > dataset.count:
-                raise AssetMissingError(
-                    f"{what} has {dataset.count} bands; band {asset.band} was asked for "
-                    f"({asset.href})."
-                )
-            yield dataset
-    except rasterio.errors.RasterioError as error:
-        # GDAL's own errors cannot be pickled, so as a cause they would hide ours on a cluster.
-        raise AssetMissingError(f"{what} cannot be read ({asset.href}): {error}") from None
 
 
 def _nodata(dataset: Any, asset: Asset) -> float | None:

@@ -198,7 +198,7 @@ def test_two_phases_need_a_decision(folder, two_dates):
     )
 
 
-@pytest.mark.parametrize("spacing", [1, 64])
+@pytest.mark.parametrize("spacing", [7, 64])
 def test_an_extent_cuts_the_same_pixels_whatever_the_chunks(two_dates, spacing):
     _, url = two_dates
     whole = load(url)
@@ -425,7 +425,7 @@ def test_a_missing_file_is_named_while_computing(folder):
     cube = load(scenes.write_items(folder / "lost.json", [item]), ["B04"])
     with pytest.raises(AssetMissingError, match="'B04' of item 'lost' cannot be read") as raised:
         cube.compute(scheduler="synchronous")
-    assert raised.value.__cause__ is None  # GDAL's errors would not travel from a worker
+    assert raised.value.__context__ is None  # GDAL's errors do not travel from a worker
     assert isinstance(pickle.loads(pickle.dumps(raised.value)), AssetMissingError)
 
 
