@@ -52,7 +52,9 @@ class HyperpriorCodec(Codec):
         self._device = device
         self._arrays = arrays
         self._tag = bitstream.codec_tag(card)
-        self._card_axes = arrays["card_axes"].astype(np.float64)
+        self._card_basis = SpectralBasis.fixed(
+            arrays["card_mean"].astype(np.float64), arrays["card_axes"].astype(np.float64)
+        )
         self._entropy = IntegerEntropyModel(
             {k.removeprefix("entropy."): v for k, v in arrays.items() if k.startswith("entropy.")}
         )
@@ -112,7 +114,7 @@ class HyperpriorCodec(Codec):
             if len(sections) != 4:
                 raise PayloadError(f"the payload has {len(sections)} sections, expected 4")
             side = sections[0]
-            SpectralBasis.from_bytes(side, bands)
+            self._basis_of(side, header.basis)
             if header.masked:
                 mask = bitstream.decode_mask(sections[1], header.shape)
             y, z = self._entropy.decode(sections[2], sections[3], header.quality, *size[1:])
@@ -175,7 +177,7 @@ class HyperpriorCodec(Codec):
                     shape=(x.shape[0], x.shape[1], x.shape[2]),
                     dtype=x.dtype,
                     basis=basis,
-                    side=b"" if tile is None else tile[0].to_bytes(),
+                    side=b"" if tile is None or basis == "card" else tile[0].to_bytes(),
                     mask=mask,
                     nodata=None if nodata is None or math.isnan(nodata) else float(nodata),
                 )
@@ -188,7 +190,7 @@ class HyperpriorCodec(Codec):
         for v in all_latents:
             values = np.zeros(v.shape)
             if not v.empty:
-                basis = SpectralBasis.from_bytes(v.side, v.shape[0])
+                basis = self._basis_of(v.side, v.basis)
                 values = basis.inverse(next(coded)[:, : v.shape[1], : v.shape[2]])
             pixels.append(missing.restore(values, v.dtype, v.mask, v.nodata))
         return pixels
@@ -198,16 +200,24 @@ class HyperpriorCodec(Codec):
     ) -> tuple[SpectralBasis, npt.NDArray[np.float32]]:
         """Basis, and components padded to whole strides by repeating the edge."""
         filled = missing.fill(x.astype(np.float64), mask)
-        seen = filled.reshape(len(filled), -1)
-        if mask is not None and (valid := ~mask.any(axis=0)).any():
-            seen = filled[:, valid]
-        spectral = SpectralBasis.of_pixels(seen, self._card_axes)
-        if basis == "card":
-            spectral = SpectralBasis.fixed(spectral.mean, self._card_axes)
+        spectral = self._card_basis
+        if basis == "tile":
+            seen = filled.reshape(len(filled), -1)
+            if mask is not None and (valid := ~mask.any(axis=0)).any():
+                seen = filled[:, valid]
+            spectral = SpectralBasis.of_pixels(seen, self._card_basis.synthesis)
         u = spectral.forward(filled)
         pads = [(-n) % self.card.stride for n in u.shape[1:]]
         u = np.pad(u, ((0, 0), (0, pads[0]), (0, pads[1])), mode="edge")
         return spectral, u.astype(np.float32)
+
+    def _basis_of(self, side: bytes, basis: Basis) -> SpectralBasis:
+        """The basis of latents: their own in `side`, or the card's, which needs no bytes."""
+        if basis == "tile":
+            return SpectralBasis.from_bytes(side, len(self.card.bands or ()))
+        if side:
+            raise PayloadError(f"{len(side)} bytes of spectral basis beside the card's own")
+        return self._card_basis
 
     def _checked_quality(self, quality: float | None) -> float:
         low, high, default = self.card.quality

@@ -88,7 +88,8 @@ def shipped_arrays(checkpoint: dict[str, Any]) -> Arrays:
     for name, value in state.items():
         if name.startswith("transform."):
             arrays[name] = value if value.dtype.kind == "i" else value.astype(np.float32)
-    arrays["card_axes"] = checkpoint["card_axes"].astype(np.float32)
+    for name in ("card_axes", "card_mean"):
+        arrays[name] = checkpoint[name].astype(np.float32)
     return arrays
 
 

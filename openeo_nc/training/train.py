@@ -84,18 +84,19 @@ class Model(torch.nn.Module):
         return self.transform.synthesise(y_hat, quality), bits_y, bits_z, y_hat
 
 
-def card_axes(
+def card_basis(
     places: dict[str, list[Source]], weights: dict[str, float]
-) -> npt.NDArray[np.float64]:
-    """The card's spectral basis: KLT of the covariance averaged over places."""
-    total, share = np.zeros((12, 12)), 0.0
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """The card's mean `(12,)` and KLT axes `(12, 12)`, from statistics averaged over places."""
+    total, mean, share = np.zeros((12, 12)), np.zeros(12), 0.0
     for name, sources in places.items():
         w = weights.get(name, 1.0)
         for source in sources:
             pixels = source.pixels.reshape(12, -1).astype(np.float64)
             total += w / len(sources) * np.cov(pixels)
+            mean += w / len(sources) * pixels.mean(axis=1)
         share += w
-    return principal_axes(total / share)
+    return np.rint(mean / share), principal_axes(total / share)
 
 
 def components(
@@ -221,7 +222,7 @@ def train(config_path: Path, data: Path, out: Path, **changes: Any) -> Path:
 
     places = load_places(data, split, "train")
     evaluation = evaluation_tiles(data, split)
-    card = card_axes(places, config.place_weights)
+    card_mean, card = card_basis(places, config.place_weights)
     stream = samples(places, config.place_weights, config.crop, rng)
     widths = Widths.of(config.widths)
     selected = strongest([components(next(stream), card, True) for _ in range(200)], widths.latents)
@@ -244,6 +245,7 @@ def train(config_path: Path, data: Path, out: Path, **changes: Any) -> Path:
             "steps": done,
             "minutes": (time.monotonic() - started) / 60,
             "card_axes": card,
+            "card_mean": card_mean,
             "model": model.state_dict(),
             "average": average.state_dict(),
             "curve": curve,
