@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from rasterio.windows import Window
 
 from openeo_nc.cubes.dims import T, X, Y, crs_of, labels, nodata_of
 from openeo_nc.cubes.grid import resolution_of
-from openeo_nc.cubes.outputs import Saved
+from openeo_nc.cubes.outputs import Outputs, Saved
 from openeo_nc.cubes.strips import Array, Strip, joined, prepared, strips
 from openeo_nc.errors import InvalidParameterError, OutputExistsError
 
@@ -46,7 +47,7 @@ class Raster:
 
 
 def plan_geotiff(
-    cube: xr.DataArray, folder: Path, name: str, compression: str = "DEFLATE"
+    cube: xr.DataArray, outputs: Outputs, name: str, compression: str = "DEFLATE"
 ) -> Delayed:
     """A task that writes `<name>_<date>.tif` for each date (`<name>.tif` for none); gives `Saved`.
 
@@ -69,17 +70,18 @@ def plan_geotiff(
     profile, names = _profile(cube), labels(cube, dim)
     written = []
     for moment, date in zip(moments, strips(cube), strict=True):
-        path = folder / (f"{name}_{moment}.tif" if moment else f"{name}.tif")
+        path = outputs.folder / (f"{name}_{moment}.tif" if moment else f"{name}.tif")
         header = Raster(
             profile=profile, labels=names, moment=moment, compression=compression.upper()
         )
-        written.append(_chain(path, header, date))
+        part = path.with_name(f".{path.name}.part")
+        outputs.discards.append(partial(part.unlink, missing_ok=True))
+        written.append(_chain(part, path, header, date))
     plan: Delayed = delayed(_saved, pure=False)(written)
     return plan
 
 
-def _chain(path: Path, raster: Raster, date: list[Strip]) -> Delayed:
-    part = path.with_name(f".{path.name}.part")
+def _chain(part: Path, path: Path, raster: Raster, date: list[Strip]) -> Delayed:
     last = delayed(_create, pure=False)(part, raster)
     for strip in date:
         last = delayed(_write, pure=False)(last, part, strip.row, strip.blocks)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import xarray as xr
 from dask.delayed import delayed
 
 from openeo_nc.cubes.dims import BANDS, EMBEDDING, T, X, Y, labels, nodata_of
-from openeo_nc.cubes.outputs import Saved
+from openeo_nc.cubes.outputs import Outputs, Saved
 from openeo_nc.cubes.payloads import ATTRIBUTE
 from openeo_nc.cubes.strips import Array, joined, prepared, strips
 from openeo_nc.errors import OutputExistsError
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
     from dask.delayed import Delayed
 
 CONVENTIONS = "CF-1.11"
+VECTORS = "vectors"
+"""Variable of an embedding; `embedding` names the labels of its dimension."""
 
 
-def plan_netcdf(cube: xr.DataArray, path: Path) -> Delayed:
-    """A task that writes the cube to `path`; gives `Saved`.
+def plan_netcdf(cube: xr.DataArray, outputs: Outputs, name: str) -> Delayed:
+    """A task that writes the cube to `<name>.nc`; gives `Saved`.
 
     Attributes that NetCDF has no form for, such as objects in objects, are left out.
 
@@ -39,10 +42,16 @@ def plan_netcdf(cube: xr.DataArray, path: Path) -> Delayed:
     if cube.dtype == bool:
         cube = cube.astype(np.uint8)
     if dim == EMBEDDING:
-        names, dims = [EMBEDDING], (*dims[:-2], EMBEDDING, Y, X)
+        names, dims = [VECTORS], (*dims[:-2], EMBEDDING, Y, X)
     else:
-        names = _names(labels(cube, BANDS)) if BANDS in given.dims else ["data" if given.name is None else str(given.name)]
+        names = (
+            _names(labels(cube, BANDS))
+            if BANDS in given.dims
+            else ["data" if given.name is None else str(given.name)]
+        )
+    path = outputs.folder / f"{name}.nc"
     part = path.with_name(f".{path.name}.part")
+    outputs.discards.append(partial(part.unlink, missing_ok=True))
     header = _header(given, dims)
     nodata = nodata_of(cube)
     last = delayed(_create, pure=False)(part, header, names, dims, cube.dtype, nodata, cube.attrs)
@@ -116,7 +125,7 @@ def _create(
             )  # fmt: skip
             variable.setncatts(writable(attrs))
             variable.setncattr("grid_mapping", "spatial_ref")
-            if name != EMBEDDING:
+            if name != VECTORS:
                 variable.setncattr("long_name", name)
 
 
@@ -128,8 +137,8 @@ def _write(
     rows = slice(row, row + values.shape[1])
     with netCDF4.Dataset(part, "a") as file:
         file.set_auto_maskandscale(False)
-        if names == [EMBEDDING]:
-            file[EMBEDDING][(*place, slice(None), rows)] = values
+        if names == [VECTORS]:
+            file[VECTORS][(*place, slice(None), rows)] = values
             return
         for name, band in zip(names, values, strict=True):
             file[name][(*place, rows)] = band

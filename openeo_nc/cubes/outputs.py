@@ -12,7 +12,7 @@ that goes into a store and into a GeoTIFF is encoded once.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -24,8 +24,6 @@ from dask.base import compute
 from openeo_nc.errors import OutputExistsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from dask.delayed import Delayed
 
 DEFAULT = Path("openeo-nc-output")
@@ -66,6 +64,8 @@ class Outputs:
     """Where they go."""
     plans: list[Delayed] = field(default_factory=list)
     """Writes that have not been started; each gives a `Saved`."""
+    discards: list[Callable[[], None]] = field(default_factory=list)
+    """What removes the traces of writes that failed."""
     names: set[str] = field(default_factory=set)
     """Names taken in the folder."""
     saved: tuple[Saved, ...] = ()
@@ -81,16 +81,22 @@ class Outputs:
         return name
 
     def write(self) -> None:
-        """Compute all plans at once; on failure a folder that this call made is removed."""
+        """Compute all plans at once; if one fails, nothing of any unfinished one stays.
+
+        A folder that this call made is removed with all that is in it.
+        """
         made = not self.folder.exists()
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             self.saved += compute(*self.plans)
         except BaseException:
+            for discard in self.discards:
+                discard()
             if made:
                 shutil.rmtree(self.folder, ignore_errors=True)
             raise
         self.plans.clear()
+        self.discards.clear()
 
 
 _current: ContextVar[Outputs | None] = ContextVar("outputs", default=None)

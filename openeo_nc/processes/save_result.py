@@ -59,6 +59,7 @@ def _zarr(data: xr.DataArray, options: Mapping[str, Any] | None) -> Callable[[Ou
     def plan(to: Outputs) -> Delayed:
         name = to.free_name(_prefix(given), ".zarr")
         store = plan_store(data, to.folder / f"{name}.zarr", **settings)
+        to.discards.append(store.staging.discard)
         saved: Delayed = delayed(_saved_store, pure=False)(store.report)
         return saved
 
@@ -82,7 +83,7 @@ def _gtiff(data: xr.DataArray, options: Mapping[str, Any] | None) -> Callable[[O
 
     def plan(to: Outputs) -> Delayed:
         name = to.free_name(_prefix(given), ".tif")
-        return plan_geotiff(data, to.folder, name, str(given["compression"] or "DEFLATE"))
+        return plan_geotiff(data, to, name, str(given["compression"] or "DEFLATE"))
 
     return plan
 
@@ -93,7 +94,7 @@ def _netcdf(data: xr.DataArray, options: Mapping[str, Any] | None) -> Callable[[
     given = take(options, "filename_prefix")
 
     def plan(to: Outputs) -> Delayed:
-        return plan_netcdf(data, to.folder / f"{to.free_name(_prefix(given), '.nc')}.nc")
+        return plan_netcdf(data, to, to.free_name(_prefix(given), ".nc"))
 
     return plan
 
