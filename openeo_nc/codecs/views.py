@@ -2,7 +2,7 @@
 
     key asked for          in a store written as pixels, viewed as latents
     zarr.json, x/..., ...  .nc/latents/zarr.json, .nc/latents/x/..., ...
-    embedding/c/0/0/0/0    data/c/0/0/0/0
+    embeddings/c/0/0/0/0   data/c/0/0/0/0
 
 The other view's metadata and coordinates are a few kB that the writer leaves under `.nc/`; no
 chunk is stored twice. Both views are read-only.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest
     from zarr.core.buffer import Buffer, BufferPrototype
 
-ARRAYS: dict[View, str] = {"pixels": "data", "latents": "embedding"}
+ARRAYS: dict[View, str] = {"pixels": "data", "latents": "embeddings"}
 """Name of the coded array in each view."""
 VIEW = "nc:view"
 """Group attribute: the view that the store was written in."""
@@ -76,7 +76,7 @@ def native_view(store: Store | str | PathLike[str]) -> View | None:
     """
     try:
         group = zarr.open_group(_opened(store), mode="r")
-    except (GroupNotFoundError, json.JSONDecodeError) as error:
+    except (FileNotFoundError, GroupNotFoundError, json.JSONDecodeError) as error:
         raise FormatUnsuitableError(f"{store} is no Zarr group: {error}") from error
     view = group.attrs.get(VIEW)
     return view if view in ARRAYS else None

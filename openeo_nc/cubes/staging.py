@@ -1,0 +1,134 @@
+"""Lets a store grow unseen beside its path and puts it there whole, by one rename.
+
+    .scene.zarr.3f9c2a10.part/store   while it is written
+    scene.zarr                        once it is finished
+
+A crash leaves nothing at the path, or the finished store; what it leaves in the hidden folder is
+in nobody's way. The hidden folder's name is drawn when the write is planned, so tasks that run
+again find it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from openeo_nc.errors import InvalidParameterError, OutputExistsError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+METADATA = "zarr.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Staging:
+    """Where one write of one store happens."""
+
+    path: Path
+    """Where the store will be, absolute."""
+    token: str
+    """Name of this write, told apart from others of the same path."""
+    overwrite: bool
+    """Whether a Zarr store that is at the path is replaced."""
+
+    @classmethod
+    def at(cls, path: str | os.PathLike[str], *, overwrite: bool = False) -> Staging:
+        """A write to `path`, which must be free; touches nothing.
+
+        Raises
+        ------
+        OutputExistsError
+            Something is there, and it may not be overwritten or is no Zarr store.
+        InvalidParameterError
+            The path is not one of this file system.
+        """
+        if "://" in str(path):
+            raise InvalidParameterError(f"Stores are written to local paths; given {path}.")
+        staging = cls(path=Path(path).absolute(), token=uuid4().hex, overwrite=overwrite)
+        staging.check()
+        return staging
+
+    @property
+    def folder(self) -> Path:
+        """The hidden folder."""
+        return self.path.with_name(f".{self.path.name}.{self.token[:8]}.part")
+
+    @property
+    def store(self) -> Path:
+        """The store while it grows."""
+        return self.folder / "store"
+
+    def check(self) -> None:
+        """Raise OutputExistsError unless the path is free, or may be overwritten."""
+        if not os.path.lexists(self.path):
+            return
+        if not self.overwrite:
+            raise OutputExistsError(f"{self.path} exists; nothing in it was touched.")
+        if self.path.is_symlink() or not (self.path / METADATA).is_file():
+            raise OutputExistsError(
+                f"{self.path} exists and is no Zarr store, so it is not overwritten."
+            )
+
+    def begin(self, write: Callable[[Path], None]) -> None:
+        """Make the store by `write(folder)`, all at once; nothing if it is there already."""
+        if self.store.exists():
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        draft = self.folder / f"draft-{uuid4().hex[:8]}"
+        write(draft)
+        with suppress(OSError):  # another run of the same task was faster
+            os.rename(draft, self.store)
+
+    def publish(self) -> None:
+        """Move the store to its path; OutputExistsError if that has been taken meanwhile."""
+        self.check()
+        aside = self.folder / "replaced"
+        if os.path.lexists(self.path):
+            os.rename(self.path, aside)
+        try:
+            os.rename(self.store, self.path)
+        except OSError as error:
+            if os.path.lexists(aside):
+                os.rename(aside, self.path)
+            if os.path.lexists(self.path):
+                raise OutputExistsError(f"{self.path} exists; it was made meanwhile.") from error
+            raise
+        self.discard()
+
+    def discard(self) -> None:
+        """Remove the hidden folder and what is in it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def write_metadata(folder: Path, dataset: xr.Dataset, encoding: dict[str, Any]) -> None:
+    """Metadata and coordinates of a dataset as Zarr v3; its lazy arrays are left without data."""
+    dataset.to_zarr(
+        folder, mode="w-", compute=False, zarr_format=3, consolidated=False, encoding=encoding
+    )
+    _consolidate(folder)
+
+
+def _consolidate(folder: Path) -> None:
+    """Put the metadata of all arrays into the group's, as zarr-python does.
+
+    zarr's own function lists the store, and warns of each file that is no Zarr.
+    """
+    arrays = {
+        path.parent.name: json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(folder.glob(f"*/{METADATA}"))
+    }
+    group = json.loads((folder / METADATA).read_text(encoding="utf-8"))
+    group["consolidated_metadata"] = {
+        "kind": "inline",
+        "must_understand": False,
+        "metadata": arrays,
+    }
+    (folder / METADATA).write_text(json.dumps(group, indent=2), encoding="utf-8")
