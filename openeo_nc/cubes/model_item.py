@@ -54,16 +54,16 @@ def model_item(card: CodecCard, *, weights_here: bool) -> dict[str, Any]:
         "nc:weights_sha256": card.weights_sha256,
         "nc:attributions": list(card.attributions),
     }
-    if names:
-        properties["bands"] = [{"name": name} for name in names]
     file = card.weights or "card.json"
-    asset = {
+    asset: dict[str, Any] = {
         "href": f"./{file}" if weights_here else model_urn(card),
         "title": "Weights" if card.weights else "Card of a codec without weights",
         "type": "application/octet-stream" if card.weights else "application/json",
         "roles": ["mlm:model"],
         "mlm:artifact_type": "safetensors.numpy.save" if card.weights else "json",
     }
+    if names:  # MLM asks for them in properties, STAC then in an asset too
+        properties["bands"] = asset["bands"] = [{"name": name} for name in names]
     return {
         "type": "Feature",
         "stac_version": "1.1.0",
