@@ -120,7 +120,7 @@ def _source(embedding: xr.DataArray) -> Source:
             f"'{card.codec_id}' decodes all {len(channels)} channels in order; the embedding has "
             f"{embedding.sizes[EMBEDDING]}, or they were renamed or put in another order."
         )
-    grid, window = _grid(embedding, card)
+    grid, window = pixel_grid(embedding, card)
     nodata = None if attrs.get("nc:nodata") is None else float(attrs["nc:nodata"])
     dtype, payload_dtype = np.dtype(attrs["nc:source_dtype"]), np.dtype(attrs["nc:dtype"])
     bands = tuple(map(str, np.atleast_1d(attrs["nc:bands"])))
@@ -168,8 +168,14 @@ def _card(attrs: dict[str, Any]) -> CodecCard:
     return card
 
 
-def _grid(embedding: xr.DataArray, card: CodecCard) -> tuple[TileGrid, Window]:
-    """Grid of the pixels and the embedding's tiles on it; patches stand for `stride` pixels."""
+def pixel_grid(embedding: xr.DataArray, card: CodecCard) -> tuple[TileGrid, Window]:
+    """Grid of the pixels and the embedding's tiles on it; patches stand for `stride` pixels.
+
+    Raises
+    ------
+    EmbeddingMisalignedError
+        The embedding is not whole tiles of the grid that it says it lies on.
+    """
     try:
         patches = TileGrid.of(embedding, card.tile // card.stride)
         res_x, res_y = resolution_of(embedding)

@@ -1,4 +1,4 @@
-"""Writes and measures shard objects: payloads one after the other, then Zarr's index of them.
+"""Makes and reads shard objects: payloads one after the other, then Zarr's index of them.
 
     payload ... payload | (offset u64, length u64) of each tile, C order | crc32c u32
 
@@ -12,7 +12,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from uuid import uuid4
+from typing import BinaryIO
 
 import google_crc32c
 import numpy as np
@@ -47,14 +47,6 @@ def shard_bytes(payloads: Sequence[Sequence[bytes | None]], shape: tuple[int, in
     return b"".join([*parts, entries, google_crc32c.value(entries).to_bytes(4, "little")])
 
 
-def write_object(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all; its folder's root must be there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
-    part.write_bytes(data)
-    os.replace(part, path)
-
-
 def tile_bytes(path: Path, shape: tuple[int, int]) -> npt.NDArray[np.int64]:
     """Bytes of each tile `(y, x)` in a shard's file, 0 where there is none; reads the index only.
 
@@ -63,13 +55,34 @@ def tile_bytes(path: Path, shape: tuple[int, int]) -> npt.NDArray[np.int64]:
     PayloadError
         The index is damaged.
     """
-    size = 16 * math.prod(shape)
     with path.open("rb") as file:
-        end = file.seek(0, os.SEEK_END)
-        file.seek(max(0, end - size - 4))
-        tail = file.read()
+        index = _index(file, shape)
+    return np.where(index[..., 0] == MISSING, 0, index[..., 1]).astype(np.int64)
+
+
+def read_tile(path: Path, shape: tuple[int, int], tile: tuple[int, int]) -> bytes | None:
+    """The payload of one tile `(row, column)` of a shard's file; None where there is none.
+
+    Raises
+    ------
+    PayloadError
+        The index is damaged.
+    """
+    with path.open("rb") as file:
+        offset, length = _index(file, shape)[tile]
+        if offset == MISSING:
+            return None
+        file.seek(int(offset))
+        return file.read(int(length))
+
+
+def _index(file: BinaryIO, shape: tuple[int, int]) -> npt.NDArray[np.uint64]:
+    """Offset and length of each tile, `(y, x, 2)`."""
+    size = 16 * math.prod(shape)
+    end = file.seek(0, os.SEEK_END)
+    file.seek(max(0, end - size - 4))
+    tail = file.read()
     entries, stored = tail[:-4], tail[-4:]
     if len(tail) != size + 4 or google_crc32c.value(entries) != int.from_bytes(stored, "little"):
-        raise PayloadError(f"The index of the shard {path} is damaged.")
-    index = np.frombuffer(entries, "<u8").reshape(*shape, 2)
-    return np.where(index[..., 0] == MISSING, 0, index[..., 1]).astype(np.int64)
+        raise PayloadError(f"The index of the shard {file.name} is damaged.")
+    return np.frombuffer(entries, "<u8").reshape(*shape, 2)

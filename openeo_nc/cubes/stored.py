@@ -17,6 +17,7 @@ import xarray as xr
 from openeo_nc.codecs.views import ARRAYS, native_view, view_of
 from openeo_nc.codecs.zarr import NO_LATENT, View
 from openeo_nc.cubes.dims import BANDS, EMBEDDING, T, X, Y
+from openeo_nc.cubes.reread import with_stored_payloads
 from openeo_nc.cubes.scaling import from_card, multiply
 from openeo_nc.errors import FormatUnsuitableError
 
@@ -52,7 +53,7 @@ def open_cube(path: str | os.PathLike[str], view: View | None = None) -> xr.Data
     cube.attrs = {name: value for name, value in coded.attrs.items() if name not in STORES}
     if cube.dtype.kind != "f" and nodata is not None:
         cube.attrs["_FillValue"] = nodata
-    return _labelled(cube)
+    return with_stored_payloads(_labelled(cube), path)
 
 
 def _pixels(coded: xr.DataArray, nodata: float | None) -> xr.DataArray:
