@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from openeo_nc.errors import InvalidValuesError
+from openeo_nc.errors import InvalidParameterError, InvalidValuesError
 
 Mask = npt.NDArray[np.bool_]
 
@@ -23,7 +23,13 @@ def find(x: npt.NDArray[Any], nodata: float | None) -> Mask | None:
     ------
     InvalidValuesError
         A value that is not missing is infinite.
+    InvalidParameterError
+        No pixel of an integer dtype can have the value nodata.
     """
+    if nodata is not None and x.dtype.kind != "f":
+        limits = np.iinfo(x.dtype)
+        if not limits.min <= nodata <= limits.max or nodata != int(nodata):
+            raise InvalidParameterError(f"nodata {nodata}: no {x.dtype} has this value")
     mask = np.isnan(x) if x.dtype.kind == "f" else np.zeros(x.shape, bool)
     if nodata is not None and not math.isnan(nodata):
         mask |= x == nodata
