@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from dask.base import compute
 
 from openeo_nc.errors import OutputExistsError
+from openeo_nc.inference.placement import kept
 
 if TYPE_CHECKING:
     from dask.delayed import Delayed
@@ -88,7 +89,8 @@ class Outputs:
         made = not self.folder.exists()
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
-            self.saved += compute(*self.plans)
+            with kept():
+                self.saved += compute(*self.plans)
         except BaseException:
             for discard in self.discards:
                 discard()

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from openeo_nc.cubes.dims import BANDS, EMBEDDING, T, X, Y, crs_of, in_order, lazy, require
 from openeo_nc.errors import DimensionMissingError, FormatUnsuitableError, NoDataAvailableError
+from openeo_nc.inference.placement import resource
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -64,7 +65,8 @@ def prepared(cube: xr.DataArray, form: str) -> tuple[xr.DataArray, str]:
 
 def strips(cube: xr.DataArray) -> Iterator[list[Strip]]:
     """The strips of each date of a prepared cube, from north to south."""
-    blocks = cube.data.to_delayed()
+    # optimised here, as nobody else does; but not where tasks are placed, which fusing undoes
+    blocks = cube.data.to_delayed(optimize_graph=resource() is None)
     rows = np.cumsum([0, *cube.data.chunks[2][:-1]])
     for date in blocks[:, 0]:
         yield [

@@ -29,6 +29,7 @@ from openeo_nc.codecs.base import Latents
 from openeo_nc.cubes.scaling import from_card
 from openeo_nc.errors import EmbeddingChangedError
 from openeo_nc.inference.cache import get_codec
+from openeo_nc.inference.placement import placed
 
 if TYPE_CHECKING:
     from openeo_nc.codecs.base import Basis
@@ -286,5 +287,6 @@ def _layer(
                 keys = [(s.name, t, *(0,) * (s.ndim - 3), j, i) for s in sources]
                 key = (name, t, *(0,) * (len(chunks) - 3), j, i)
                 graph[key] = TileTask(key, function, *map(TaskRef, keys), *arguments)
-    layers = HighLevelGraph.from_collections(name, graph, dependencies=list[Any](sources))
+    with placed():
+        layers = HighLevelGraph.from_collections(name, graph, dependencies=list[Any](sources))
     return da.Array(layers, name, chunks, dtype=dtype)
