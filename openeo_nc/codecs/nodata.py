@@ -66,7 +66,10 @@ def restore(
     """
     if dtype.kind != "f":
         limits = np.iinfo(dtype)
-        out = np.clip(np.rint(values), limits.min, limits.max).astype(dtype)
+        top = float(limits.max)
+        if int(top) > limits.max:  # 64 bits: the nearest float64 is one too many
+            top = math.nextafter(top, 0)
+        out = np.clip(np.rint(values), limits.min, top).astype(dtype)
     else:
         limits_f = np.finfo(dtype)
         out = np.clip(values, limits_f.min, limits_f.max).astype(dtype)
