@@ -18,7 +18,7 @@ from openeo_nc.cubes.stored import open_cube
 @pytest.fixture
 def holed(codecs):
     """A cube with no data in part of a patch and in all of another."""
-    cube = fakes.cube(nodata=0, height=70, width=90)
+    cube = fakes.cube(nodata=0)
     values = cube.values
     values[0, :, 3:9, 4:7] = 0
     values[1, :, 16:30, 12:30] = 0
@@ -29,7 +29,7 @@ def payloads(cube):
     return payloads_of(cube).blocks.compute().tolist()
 
 
-@pytest.mark.parametrize("shard_tiles", [1, 2, 4])
+@pytest.mark.parametrize("shard_tiles", [1, 2])
 def test_payloads_are_those_that_were_saved(codecs, holed, tmp_path, shard_tiles):
     for coded in (compress_cube(holed, "fake-rgb", 5), encode_cube(holed, "fake-rgb", 5)):
         path = tmp_path / payloads_of(coded).kind
@@ -48,7 +48,7 @@ def test_opening_reads_no_payload_and_computes_nothing(codecs, holed, tmp_path, 
     codecs.calls.clear()
     with building():
         opened = open_cube(tmp_path / "store")
-    assert payloads_of(opened).blocks.shape == (2, 5, 6)
+    assert payloads_of(opened).blocks.shape == (2, 3, 3)
     assert not codecs.calls
 
 
