@@ -177,20 +177,36 @@ def _source(given: dict[str, str | None], bands: str | None) -> Source | None:
     "--data",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     required=True,
-    help="Folder of tiles.",
+    help="Folder of 12-band GeoTIFFs; a subfolder is a place.",
 )
 @click.option(
     "--config",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    required=True,
-    help="Configuration of the run, JSON.",
+    help="Configuration of the run, JSON; default is that of the shipped codec.",
 )
+@click.option(
+    "--split",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Places to train and to evaluate on, JSON; default is the configuration's if DIR has its "
+    "files, else every eighth place of DIR is left out.",
+)
+@click.option("--steps", type=click.IntRange(min=1), help="Steps, instead of the configuration's.")
+@click.option("--minutes", type=float, help="Stop after this time even if steps are left.")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.")
 @_out_option()
-def train(data: Path, config: Path, out: Path) -> None:
-    """Train the learned codec on a folder of tiles."""
+def train(
+    data: Path, config: Path | None, split: Path | None, out: Path, **changes: float | None
+) -> None:
+    """Train the learned codec on a folder of tiles, and export weights and card into OUT."""
+    from openeo_nc.training.export import export
+    from openeo_nc.training.train import CONFIG
     from openeo_nc.training.train import train as run_training
 
-    run_training(config, data, out)
+    stated = {name: value for name, value in changes.items() if value is not None}
+    checkpoint = run_training(config or CONFIG, data, out, split, **stated)
+    options = "".join(f" --{name} {value}" for name, value in stated.items())
+    card = export(checkpoint, data, out / "split.json", out, f"openeo-nc train{options}")
+    click.echo(f"{card}\n{out / 'weights'}: set OPENEO_NC_WEIGHTS to it")
 
 
 @main.group()

@@ -171,7 +171,7 @@ def _evaluation(
         "config": checkpoint["config"],
         "steps": checkpoint["steps"],
         "minutes": round(checkpoint["minutes"], 1),
-        "machine": f"{platform.machine()} CPU, {checkpoint['config']['threads']} thread(s), "
+        "machine": f"{platform.machine()} CPU, {checkpoint['config']['threads'] or torch.get_num_threads()} thread(s), "
         f"torch {torch.__version__}, bfloat16 autocast",
         "split": {
             side: [entry["place"] for entry in split[side]] for side in ("train", "evaluation")

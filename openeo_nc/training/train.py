@@ -20,8 +20,12 @@ from tqdm import tqdm
 from openeo_nc.codecs.hyperprior_rate import EntropyModel
 from openeo_nc.codecs.hyperprior_transform import Transform, Widths, dct_matrix, step
 from openeo_nc.codecs.spectral import SpectralBasis, principal_axes
+from openeo_nc.errors import OutputExistsError
 from openeo_nc.training.data import Source, load_places, samples
+from openeo_nc.training.split import load_split
 
+CONFIG = Path(__file__).parent / "configs" / "s2l2a-hyperprior.json"
+"""Configuration of the shipped codec."""
 LAMBDA_STEP = 0.13
 """1 / lambda = LAMBDA_STEP * step^2, bits against squared error in card units: the trade-off at
 which uniform quantisation with that step is optimal (H.264 uses the same constant)."""
@@ -48,7 +52,8 @@ class TrainConfig:
     """Share of samples coded in the card's spectral basis instead of their own."""
     place_weights: dict[str, float]
     evaluate_every: int = 1500
-    threads: int = 2
+    threads: int | None = None
+    """CPU threads; None leaves it to torch."""
     widths: dict[str, Any]
 
 
@@ -199,7 +204,9 @@ def evaluation_tiles(data: Path, split: dict[str, Any]) -> dict[str, list[npt.ND
     return tiles
 
 
-def train(config_path: Path, data: Path, out: Path, **changes: Any) -> Path:
+def train(
+    config_path: Path, data: Path, out: Path, split_path: Path | None = None, **changes: Any
+) -> Path:
     """Train and write `out/checkpoint.pt` (weights, moving averages, curve); returns its path.
 
     Parameters
@@ -209,15 +216,25 @@ def train(config_path: Path, data: Path, out: Path, **changes: Any) -> Path:
     data
         Folder that the split's paths are relative to.
     out
-        Folder for `log.jsonl` and `checkpoint.pt`.
+        Folder to make, for `split.json`, `log.jsonl` and `checkpoint.pt`.
+    split_path
+        Split file, default the config's; see `load_split` for folders without one.
     changes
         Fields of the config to change, e.g. `minutes=10`.
+
+    Raises
+    ------
+    OutputExistsError, InvalidParameterError, NoDataAvailableError
     """
     config = replace(read_config(config_path), **changes)
-    split = json.loads((config_path.parent / config.split).read_text())
-    out.mkdir(parents=True, exist_ok=True)
+    split = load_split(data, split_path or config_path.parent / config.split)
+    if out.exists():
+        raise OutputExistsError(f"{out} exists; name a new folder for the run")
+    out.mkdir(parents=True)
+    (out / "split.json").write_text(json.dumps(split, indent=1))
     torch.manual_seed(config.seed)
-    torch.set_num_threads(config.threads)
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
     rng = np.random.default_rng(config.seed)
 
     places = load_places(data, split, "train")
