@@ -23,7 +23,7 @@ def codecs():
 @pytest.fixture
 def cluster():
     """Two workers in this process, one of which has the resource; gives the client."""
-    from distributed import Client, Worker
+    from distributed import Client, Scheduler, SpecCluster, Worker
 
     workers = {
         "plain": {"cls": Worker, "options": {"nthreads": 1}},
