@@ -14,7 +14,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,8 +83,26 @@ class Staging:
         self.folder.mkdir(parents=True, exist_ok=True)
         draft = self.folder / f"draft-{uuid4().hex[:8]}"
         write(draft)
-        with suppress(OSError):  # another run of the same task was faster
+        try:
             os.rename(draft, self.store)
+        except OSError:  # another run of the same task was faster
+            if not self.store.is_dir():
+                raise
+
+    def write(self, key: str, data: bytes) -> None:
+        """Put an object into the store, whole or not at all.
+
+        Raises
+        ------
+        FileNotFoundError
+            The store is not there: the write was given up, or has not begun.
+        """
+        if not self.store.is_dir():
+            raise FileNotFoundError(f"{self.store} is not there to be written into.")
+        part = self.folder / f"part-{uuid4().hex}"  # never in the store, whatever happens
+        part.write_bytes(data)
+        (self.store / key).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(part, self.store / key)
 
     def publish(self) -> None:
         """Move the store to its path; OutputExistsError if that has been taken meanwhile."""

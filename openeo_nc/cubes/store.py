@@ -35,7 +35,7 @@ from openeo_nc.cubes.layout import Layout
 from openeo_nc.cubes.metrics import psnr
 from openeo_nc.cubes.model_item import model_item
 from openeo_nc.cubes.payloads import Payloads, payloads_of
-from openeo_nc.cubes.shards import shard_bytes, write_object
+from openeo_nc.cubes.shards import shard_bytes
 from openeo_nc.cubes.staging import Staging, write_metadata
 from openeo_nc.errors import InvalidParameterError
 from openeo_nc.inference.cache import get_codec
@@ -195,8 +195,7 @@ def _write_shard(
     staging: Staging, key: str, shape: tuple[int, int], tiles: list[list[Array]], begun: None
 ) -> str:
     """Write the one object that this task owns."""
-    data = shard_bytes([[tile.item() for tile in row] for row in tiles], shape)
-    write_object(staging.store / key, data)
+    staging.write(key, shard_bytes([[tile.item() for tile in row] for row in tiles], shape))
     return key
 
 
@@ -224,16 +223,16 @@ def _finish_coded(
     """Write what is known only now, and publish the store."""
     if (done := _published(staging)) is not None:
         return done
-    store, card = staging.store, layout.card
-    _write_json(store / MODEL, model_item(card, weights_here=self_contained))
+    card = layout.card
+    _write_json(staging, MODEL, model_item(card, weights_here=self_contained))
     if self_contained:
         if card.weights is not None:
-            write_object(store / FOLDER / card.weights, weights.resolve(card).read_bytes())
-        _write_json(store / CARD, registry.card_document(card))
+            staging.write(f"{FOLDER}/{card.weights}", weights.resolve(card).read_bytes())
+        _write_json(staging, CARD, registry.card_document(card))
     tiles = [asdict(error) for error in errors]
     record = {"write": staging.token, "metrics": summary(errors), "tiles": tiles}
-    _write_json(store / RECORD, record)
-    report = inspect_store(store)
+    _write_json(staging, RECORD, record)
+    report = inspect_store(staging.store)
     embedding = layout.native == "latents"
     stride = card.stride if embedding else 1
     item = store_item(
@@ -285,7 +284,7 @@ def _write_chunk(
 def _finish_plain(staging: Staging, layout: plain.PlainLayout, objects: list[str]) -> StoreReport:
     if (done := _published(staging)) is not None:
         return done
-    _write_json(staging.store / RECORD, {"write": staging.token})
+    _write_json(staging, RECORD, {"write": staging.token})
     report = inspect_store(staging.store)
     item = store_item(
         staging.path.stem,
@@ -314,12 +313,12 @@ def _published(staging: Staging) -> StoreReport | None:
 
 
 def _publish(staging: Staging, item: dict[str, Any], report: StoreReport) -> StoreReport:
-    size = _write_json(staging.store / ITEM, item)
+    size = _write_json(staging, ITEM, item)
     staging.publish()
     return replace(report, path=staging.path, bytes=report.bytes + size)
 
 
-def _write_json(path: Path, document: dict[str, Any]) -> int:
+def _write_json(staging: Staging, key: str, document: dict[str, Any]) -> int:
     data = json.dumps(document, indent=2).encode()
-    write_object(path, data)
+    staging.write(key, data)
     return len(data)

@@ -253,15 +253,19 @@ def test_an_embedding_is_encoded_once_and_decoded_never(tmp_path, codecs):
 def test_each_object_is_written_by_one_task_of_its_own(tmp_path, shard_tiles, monkeypatch):
     compressed = compress_cube(fakes.cube(60, 36), "fake-rgb", 5.0)
     written = []
-    real = store_module.write_object
-    monkeypatch.setattr(
-        store_module, "write_object", lambda path, data: (written.append(path), real(path, data))
-    )
+    real = staging_module.Staging.write
+
+    def write(self, key, data):
+        written.append(key)
+        real(self, key, data)
+
+    monkeypatch.setattr(staging_module.Staging, "write", write)
     plan = plan_store(compressed, tmp_path / "s.zarr", shard_tiles=shard_tiles)
     (report,) = dask.compute(plan.report)
     coded = {name for name in files(tmp_path / "s.zarr") if name.startswith("data/c/")}
-    shards = [p for p in written if "/data/c/" in str(p)]
-    assert len(shards) == len(set(shards)) == len(coded) == len(plan.objects)
+    shards = [key for key in written if key.startswith("data/c/")]
+    assert sorted(shards) == sorted(coded)  # each once
+    assert len(plan.objects) == len(coded)
     rows, columns = -(-4 // min(shard_tiles, 4)), -(-3 // min(shard_tiles, 3))
     assert len(coded) == 2 * rows * columns
     assert report.tiles == 2 * 4 * 3
@@ -306,6 +310,32 @@ def test_a_task_that_runs_again_changes_nothing(tmp_path):
     (once_more,) = dask.compute(plan.report)  # the worker died after publishing
     assert once_more.tiles == again.tiles
     assert {k for k, v in content(tmp_path / "s.zarr").items() if before[k] != v} == set()
+
+
+def test_a_worker_that_dies_while_writing_leaves_no_part_in_the_store(tmp_path, monkeypatch):
+    compressed = compress_cube(fakes.cube(), "fake-rgb", 5.0)
+    plan = plan_store(compressed, tmp_path / "s.zarr")
+    real, calls = os.replace, []
+
+    def replace(source, target):
+        calls.append(target)
+        if len(calls) == 1:
+            raise OSError("the disk was full for a moment")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(OSError, match="full"):
+        dask.compute(plan.report)
+    dask.compute(plan.report)
+    write_store(compressed, tmp_path / "other.zarr")
+    assert files(tmp_path / "s.zarr") == files(tmp_path / "other.zarr")
+
+
+def test_a_task_that_comes_too_late_brings_nothing_back(tmp_path):
+    plan = plan_store(compress_cube(fakes.cube(), "fake-rgb", 5.0), tmp_path / "s.zarr")
+    with pytest.raises(FileNotFoundError):
+        plan.staging.write("data/c/0/0/0/0", b"late")
+    assert not list(tmp_path.iterdir())
 
 
 def test_partial_writes_into_a_store_are_refused(tmp_path):
@@ -396,60 +426,91 @@ def crash_at(line, traced, counter):
     return trace
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # files left open
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_a_crash_at_any_line_leaves_nothing_or_the_store(tmp_path, monkeypatch, overwrite):
-    """Cleaning up is switched off, as in a process that is killed."""
-    cube = fakes.cube(16, 32, dates=1, x0=600_000.0 - 160 * 5)
-    compressed = compress_cube(cube, "fake-rgb", 5.0)
-    template, old = tmp_path / "template", tmp_path / "old.zarr"
-    real = staging_module.write_metadata
-
-    def quickly(folder, dataset, encoding):
-        """The same files, made once: this test is about when and not about what."""
-        kept = template / f"{next(iter(encoding))}-{dataset.attrs['nc:quality']}"
-        if not kept.exists():
-            real(kept, dataset, encoding)
-        shutil.copytree(kept, folder)
-
-    monkeypatch.setattr(store_module, "write_metadata", quickly)
-    monkeypatch.setattr(staging_module.Staging, "discard", lambda self: None)
-    write_store(compress_cube(cube, "fake-rgb", 2.0), old, measure=False)
-    shards = sys.modules[shard_bytes.__module__]
-    modules = [staging_module] if overwrite else [staging_module, store_module, shards]
-    traced = {module.__file__ for module in modules}
-    complete, outcomes = files(old), []
-    expected = {name: data for name, data in content(old).items() if "/c/" in name}
-    for line in range(1, 10_000):
-        path = tmp_path / f"{line}" / "s.zarr"
-        path.parent.mkdir()
-        if overwrite:
-            shutil.copytree(old, path)
+def outcomes(lines, traced, run, state):
+    """What each crash leaves, in the order of lines, until the run gets through."""
+    for line in range(1, lines):
         sys.settrace(crash_at(line, traced, [0]))
         try:
-            write_store(compressed, path, overwrite=overwrite, measure=False)
+            run(line)
         except Crash:
-            outcome = "nothing"
+            pass
         else:
-            outcome = "done"
+            yield "done"
+            return
         finally:
             sys.settrace(None)
+        yield state(line)
+
+
+def changes(found):
+    return [one for n, one in enumerate(found) if n == 0 or one != found[n - 1]]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # files left open
+def test_a_crash_at_any_line_leaves_nothing_or_the_store(tmp_path, monkeypatch):
+    """Cleaning up is switched off, as in a process that is killed."""
+    compressed = compress_cube(fakes.cube(16, 32, dates=1, x0=600_000.0 - 160 * 5), "fake-rgb", 5.0)
+    expected = compressed.values
+    real_dataset, real_write, kept = store_module.Layout.dataset, staging_module.write_metadata, {}
+
+    def dataset(self, view, *lattice):
+        if view not in kept:
+            kept[view] = tmp_path / view
+            real_write(kept[view], *real_dataset(self, view, *lattice))
+        return view, None
+
+    # the same files, made once: this test is about when they are there and not about what they are
+    monkeypatch.setattr(store_module.Layout, "dataset", dataset)
+    monkeypatch.setattr(
+        store_module, "write_metadata", lambda folder, view, _: shutil.copytree(kept[view], folder)
+    )
+    monkeypatch.setattr(staging_module.Staging, "discard", lambda self: None)
+    write_store(compressed, tmp_path / "complete", measure=False)
+    complete = files(tmp_path / "complete")
+
+    def run(line):
+        write_store(compressed, tmp_path / f"{line}" / "s.zarr", measure=False)
+
+    def state(line):
+        path = tmp_path / f"{line}" / "s.zarr"
+        if not path.exists():
+            return "nothing"
+        assert files(path) == complete
+        np.testing.assert_array_equal(open_cube(path).values, expected)
+        return "store"
+
+    traced = {staging_module.__file__, store_module.__file__}
+    found = list(outcomes(10_000, traced, run, state))
+    assert changes(found) == ["nothing", "store", "done"]
+    assert len(found) > 100
+
+
+def test_a_crash_while_replacing_leaves_the_old_store_or_the_new_one_or_nothing(
+    tmp_path, monkeypatch
+):
+    for name, quality in (("old", 2.0), ("new", 5.0)):
+        write_store(compress_cube(fakes.cube(), "fake-rgb", quality), tmp_path / name)
+    contents = {name: content(tmp_path / name) for name in ("old", "new")}
+    monkeypatch.setattr(staging_module.Staging, "discard", lambda self: None)
+
+    def run(line):
+        path = tmp_path / f"{line}" / "s.zarr"
+        shutil.copytree(tmp_path / "old", path)
+        staging = staging_module.Staging.at(path, overwrite=True)
+        staging.begin(lambda folder: shutil.copytree(tmp_path / "new", folder))
+        staging.publish()
+
+    def state(line):
+        path = tmp_path / f"{line}" / "s.zarr"
         if path.exists():
-            assert files(path) == complete
-            if outcome == "nothing":
-                item = json.loads((path / "item.json").read_text())["properties"]
-                outcome = {2.0: "old", 5.0: "new"}[item["nc:quality"]]
-        outcomes.append(outcome)
-        if outcome == "old":
-            assert {k: v for k, v in content(path).items() if "/c/" in k} == expected
-        shutil.rmtree(path.parent)
-        if outcome == "done":
-            break
-    found = [outcome for n, outcome in enumerate(outcomes) if n == 0 or outcome != outcomes[n - 1]]
-    # between two renames there is neither; the old store is in the hidden folder then
-    assert found == (["old", "nothing", "new", "done"] if overwrite else ["nothing", "new", "done"])
-    assert outcomes.count("nothing") <= (6 if overwrite else len(outcomes))
-    assert len(outcomes) > (30 if overwrite else 100)
+            return next(name for name, expected in contents.items() if content(path) == expected)
+        (aside,) = path.parent.glob(".s.zarr.*.part/replaced")
+        assert content(aside) == contents["old"]
+        return "nothing"
+
+    found = list(outcomes(1_000, {staging_module.__file__}, run, state))
+    assert changes(found) == ["old", "nothing", "new", "done"]
+    assert found.count("nothing") <= 5  # the lines between two renames
 
 
 # --- damage and missing weights ------------------------------------------------------------------
