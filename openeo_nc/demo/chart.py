@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 
 _WIDTH, _HEIGHT = 640, 400
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 16, 14, 46
+_LEFT, _RIGHT, _TOP, _BOTTOM = 72, 18, 16, 58
 _COLOURS = 6
 
 
@@ -26,7 +26,7 @@ class Curve:
 
 def _ticks(low: float, high: float, wanted: int) -> list[float]:
     """Round numbers that cover a range."""
-    rough = (high - low) / wanted
+    rough = (high - low or 1.0) / wanted
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= rough)
     first = math.floor(low / step)
@@ -64,7 +64,7 @@ def _marks(curves: Iterable[Curve], x: _Axis, y: _Axis) -> str:
 def _grid(x: _Axis, y: _Axis) -> str:
     parts = [
         f'<line class="grid" x1="{x.at(v):.1f}" x2="{x.at(v):.1f}" y1="{y.start}" y2="{y.end}"/>'
-        f'<text x="{x.at(v):.1f}" y="{y.start + 18}" text-anchor="middle">{v:g}</text>'
+        f'<text x="{x.at(v):.1f}" y="{y.start + 22}" text-anchor="middle">{v:g}</text>'
         for v in x.ticks
     ]
     parts += [
@@ -75,7 +75,7 @@ def _grid(x: _Axis, y: _Axis) -> str:
     parts.append(
         f'<text x="{(x.start + x.end) / 2}" y="{_HEIGHT - 6}" text-anchor="middle">'
         "bits per pixel per band (bpppb)</text>"
-        f'<text transform="translate(14 {(y.start + y.end) / 2}) rotate(-90)" '
+        f'<text transform="translate(18 {(y.start + y.end) / 2}) rotate(-90)" '
         'text-anchor="middle">PSNR in dB</text>'
     )
     return "".join(parts)

@@ -189,7 +189,8 @@ def _embedding(results: Results) -> dict[str, Any] | None:
     nbytes = int(latents["arrays"][0]["bytes"])
     note = (
         f"{channels} numbers for each patch of {stride} x {stride} pixels, {size(nbytes)} as saved. "
-        "Colours are the first three principal components, one rotation for all dates."
+        "It covers whole tiles of the grid; hatched patches have no data. Colours are the first "
+        "three principal components, one rotation for all dates."
     )
     if quality is not None:
         note += f" decode_embedding gives the pixels back at {quality:.1f} dB."

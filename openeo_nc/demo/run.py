@@ -113,8 +113,8 @@ def _results(run: _Run, source: Source, quality: float | None) -> Results:
         embedding = None if latents is None else _cube(load_item(latents))
         again = None if decoded is None else _cube(load_item(decoded))
     with run.step("Rate and distortion"):
-        codecs = dict.fromkeys((store["codec"], "klt-dct"))
-        curves = rates.curves(run.client, list(codecs), trial_tile(original))
+        codecs = [c.codec_id for c in list_codecs() if c.bands in (None, source.bands)]
+        curves = rates.curves(run.client, codecs, trial_tile(original))
     return Results(
         source=source,
         store=store,
