@@ -154,7 +154,8 @@ class Layout:
         data = da.zeros((self.dates, len(labels), y.size, x.size), chunks=shard, dtype=dtype)
         coords: dict[str, Any] = {dims[1]: np.array(labels, object), Y: y, X: x}
         if self.times is not None:
-            coords[T] = np.array(self.times)
+            times = np.array(self.times)
+            coords[T] = times.astype(object) if times.dtype.kind in "US" else times
         dataset = xr.Dataset({name: (dims, data, attrs)}, coords)
         dataset = dataset.rio.write_crs(self.grid.crs).rio.write_transform()
         dataset.attrs = self._group_attrs(view, len(labels), step)

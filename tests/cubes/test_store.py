@@ -58,6 +58,9 @@ def cubes():
         "reflectance": holes(reflectance.assign_attrs({"nc:scale": 1.0}), np.nan),
         "whole tiles": fakes.cube(32, 48, x0=600_000.0, y0=5_000_000.0),
         "one date, no t": fakes.cube(dates=1).isel(t=0, drop=True),
+        "degrees": fakes.cube(x0=2.33333, y0=41.77777, res=0.00012345, crs="EPSG:4326"),
+        "its own CRS": fakes.cube(crs="+proj=laea +lat_0=52 +lon_0=10.1 +ellps=GRS80 +units=m"),
+        "named dates": fakes.cube().assign_coords(t=["before", "after"]),
         "transposed": fakes.cube().transpose("y", "x", "bands", "t"),
     }
 
