@@ -88,11 +88,16 @@ import xarray as xr
 dataset = xr.open_zarr(sys.argv[1])
 assert "torch" not in sys.modules
 assert "openeo_nc.cubes" not in sys.modules
+from openeo_nc.codecs.views import latent_view
+latents = xr.open_zarr(latent_view(sys.argv[1]))["embeddings"].load()
+assert "torch" not in sys.modules, "entropy decoding is integers only"
 print(float(dataset["data"].sum()))
 """
 
 
-def test_plain_xarray_reads_it_in_a_fresh_process_and_opens_it_without_torch(saved, tmp_path):
+def test_a_fresh_process_opens_it_and_reads_latents_without_torch_and_pixels_in_plain_xarray(
+    saved, tmp_path
+):
     _, path, _ = saved
     result = subprocess.run(
         [sys.executable, "-c", ALONE, str(path)],
