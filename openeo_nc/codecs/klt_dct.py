@@ -1,0 +1,244 @@
+"""The universal codec: spectral KLT, block DCT, context-coded integers; NumPy only, any bands.
+
+        x --DCT of cells, KLT of each zone--> components --quantise--> y --contexts, ANS--> payload
+
+`klt_dct_analysis` gives the components by way of `klt_dct_transform`, `klt_dct_quantiser` chooses the
+integers, `klt_dct_context` the tables that code them, and `klt_dct_side` holds the rest.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import Any, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from openeo_nc.codecs import bitstream, entropy, weights
+from openeo_nc.codecs import klt_dct_quantiser as quantiser
+from openeo_nc.codecs import klt_dct_transform as transform
+from openeo_nc.codecs import nodata as missing
+from openeo_nc.codecs.base import MAX_ELEMENTS, Basis, Codec, CodecCard, Latents, quality_step
+from openeo_nc.codecs.entropy import Tables
+from openeo_nc.codecs.klt_dct_analysis import decompose
+from openeo_nc.codecs.klt_dct_context import (
+    Box,
+    ContextModel,
+    IndexArray,
+    IntArray,
+    N,
+    boxes,
+    walk,
+)
+from openeo_nc.codecs.klt_dct_side import CENTROID_UNIT, MEAN_UNIT, Side
+from openeo_nc.errors import (
+    DataTypeUnsupportedError,
+    InvalidParameterError,
+    OpenEONCError,
+    PayloadError,
+    WeightsInvalidError,
+)
+
+MAX_BANDS = 1024
+"""Most bands of a tile; the spectral KLT of more would not be worth its time."""
+
+
+def load(card: CodecCard, *, device: str | None = None) -> KltDctCodec:
+    """The codec of a card; `device` is of no consequence, all is NumPy."""
+    return KltDctCodec(card, weights.load(card))
+
+
+class KltDctCodec(Codec):
+    """The codec with its tables, ready to use."""
+
+    def __init__(self, card: CodecCard, arrays: dict[str, npt.NDArray[Any]]) -> None:
+        self.card = card
+        self._tag = bitstream.codec_tag(card)
+        self._model = ContextModel.from_weights(arrays)
+        try:
+            self._basis_tables = Tables(
+                freq=arrays["basis_freq"].astype(np.uint32),
+                offset=arrays["basis_offset"].astype(np.int32),
+            )
+        except KeyError as error:
+            raise WeightsInvalidError(f"weights of klt-dct lack {error}") from error
+
+    def analyse(
+        self,
+        x: npt.NDArray[Any],
+        *,
+        quality: float | None = None,
+        nodata: float | None = None,
+        basis: Basis = "tile",
+    ) -> Latents:
+        level = self._checked_quality(quality)
+        self._check(x, nodata, basis)
+        mask = missing.find(x, nodata)
+        side, y = b"", np.zeros(_latent_shape(x.shape), np.int32)
+        if mask is None or not mask.all():
+            tile = decompose(x, mask, level)
+            integers = quantiser.quantise(self._model, tile.components, tile.valid)
+            side = tile.side(integers).to_bytes(x.dtype, self._basis_tables)
+            y[: len(integers) * N * N] = integers.reshape(-1, *y.shape[1:])
+        return Latents(
+            y=y,
+            quality=level,
+            shape=(x.shape[0], x.shape[1], x.shape[2]),
+            dtype=x.dtype,
+            side=side,
+            mask=mask,
+            nodata=None if nodata is None or math.isnan(nodata) else float(nodata),
+        )
+
+    def synthesise(self, latents: Latents) -> npt.NDArray[Any]:
+        values = np.zeros(latents.shape)
+        if not latents.empty:
+            side = Side.from_bytes(
+                latents.side, latents.shape[0], latents.dtype, self._basis_tables
+            )
+            centres = side.centroids.astype(np.float64) * CENTROID_UNIT
+            components = quantiser.dequantise(_kept(latents), centres)
+            coefficients = transform.spectral_inverse(components, side.axes)
+            step = side.step(latents.quality)
+            for i, repeat in enumerate(side.repeats.tolist()):
+                pixels = transform.inverse(coefficients[i], repeat, latents.shape[1:])
+                values[i] = pixels
+                values[i] *= step
+                values[i] += side.origin + float(side.mean[i]) * MEAN_UNIT * step
+        return missing.restore(values, latents.dtype, latents.mask, latents.nodata)
+
+    def pack(self, latents: Latents) -> bytes:
+        header = bitstream.Header.of(latents, self._tag)
+        if latents.empty:
+            return bitstream.write(header, [], bitstream.content_digest(header))
+        kept = _kept(latents)
+        mask = latents.mask if header.masked else None
+        sections = [latents.side, *([] if mask is None else [bitstream.encode_mask(mask)])]
+        digest = bitstream.content_digest(header, kept, latents.side, mask)
+        return bitstream.write(header, [*sections, self._coded(kept)], digest)
+
+    def unpack(self, payload: bytes) -> Latents:
+        header, sections, digest = bitstream.read(payload, tag=self._tag)
+        y = np.zeros(_latent_shape(header.shape, PayloadError), np.int32)
+        side, mask = b"", None
+        low, high, _ = self.card.quality
+        expected = 0 if header.empty else 2 + header.masked
+        if len(sections) != expected or not low <= header.quality <= high:
+            raise PayloadError(
+                f"the payload has {len(sections)} sections and quality {header.quality}; "
+                f"expected {expected}, and {low} to {high}"
+            )
+        if header.empty:
+            mask = np.ones(header.shape, bool)
+            bitstream.check_digest(header, digest)
+        else:
+            side = sections[0]
+            Side.from_bytes(side, header.shape[0], header.dtype, self._basis_tables)
+            if header.masked:
+                mask = bitstream.decode_mask(sections[1], header.shape)
+            kept = self._decoded(sections[-1], header.shape)
+            bitstream.check_digest(header, digest, kept, side, mask)
+            y[: len(kept) * N * N] = kept.reshape(-1, *y.shape[1:])
+        return Latents(
+            y=y,
+            quality=header.quality,
+            shape=header.shape,
+            dtype=header.dtype,
+            basis=header.basis,
+            side=side,
+            mask=mask,
+            nodata=header.nodata,
+        )
+
+    def embedding_step(self, quality: float) -> float:
+        return quality_step(quality)
+
+    def _checked_quality(self, quality: float | None) -> float:
+        low, high, default = self.card.quality
+        value = default if quality is None else float(quality)
+        if not low <= value <= high:
+            raise InvalidParameterError(f"quality {value}: expected {low} to {high}")
+        return bitstream.round_quality(value)
+
+    def _check(self, x: npt.NDArray[Any], nodata: float | None, basis: str) -> None:
+        if x.dtype.name not in self.card.dtypes:
+            raise DataTypeUnsupportedError(
+                f"dtype {x.dtype}: expected one of {', '.join(self.card.dtypes)}"
+            )
+        if x.ndim != 3 or 0 in x.shape:
+            raise InvalidParameterError(f"array of shape {x.shape}: expected (bands, y, x)")
+        if basis not in get_args(Basis):
+            raise InvalidParameterError(f"basis {basis!r}: expected one of {get_args(Basis)}")
+        if basis == "card":
+            raise InvalidParameterError(
+                "basis 'card': klt-dct has no basis of its own, each tile brings the one it needs; "
+                "its latents do not compare between tiles"
+            )
+        if nodata is not None and x.dtype.kind != "f":
+            limits = np.iinfo(x.dtype)
+            if not (limits.min <= nodata <= limits.max and float(nodata).is_integer()):
+                raise InvalidParameterError(f"nodata {nodata}: no {x.dtype} has this value")
+
+    def _coded(self, kept: IntArray) -> bytes:
+        planes = quantiser.skew(kept)
+        extents = boxes(planes)
+        encoder = entropy.Encoder()
+
+        def visit(
+            c: int, where: slice | IntArray, index: IndexArray, prediction: IntArray | None
+        ) -> IntArray:
+            values: IntArray = planes[c].reshape(-1)[where]
+            symbols = values if prediction is None else values - prediction
+            encoder.push(symbols, index, self._model.tables)
+            return values
+
+        walk(self._model, extents, (planes.shape[3], planes.shape[4]), visit)
+        head = np.array([(box.side, box.last) for box in extents], np.uint8).tobytes()
+        return struct.pack("<H", len(extents)) + head + encoder.finish()
+
+    def _decoded(self, data: bytes, shape: tuple[int, int, int]) -> IntArray:
+        count = int.from_bytes(data[:2], "little")
+        end = 2 + 2 * count
+        if len(data) < end or count > shape[0]:
+            raise PayloadError(f"the payload gives {count} components for {shape[0]} bands")
+        extents = [Box(side=a, last=b) for a, b in zip(data[2:end:2], data[3:end:2], strict=True)]
+        if any(box.side > N or box.last > 2 * N - 2 for box in extents):
+            raise PayloadError("the payload gives coefficients outside the block")
+        blocks = transform.blocks_of(*shape[1:])
+        planes = quantiser.skewed_zeros(count, blocks, np.int32)
+        decoder = entropy.Decoder(data[end:])
+
+        def visit(
+            c: int, where: slice | IntArray, index: IndexArray, prediction: IntArray | None
+        ) -> IntArray:
+            values = decoder.pull(index, self._model.tables)
+            if prediction is not None:
+                values = values + prediction
+            planes[c].reshape(-1)[where] = values
+            return values
+
+        walk(self._model, extents, blocks, visit)
+        decoder.finish()
+        return quantiser.unskew(planes)
+
+
+def _latent_shape(
+    shape: tuple[int, ...], error: type[OpenEONCError] = InvalidParameterError
+) -> tuple[int, int, int]:
+    """Shape of y for pixels `(bands, y, x)`; error if a tile is too large for the codec."""
+    rows, columns = transform.blocks_of(shape[1], shape[2])
+    channels = shape[0] * N * N
+    if shape[0] > MAX_BANDS or channels * rows * columns > 2 * MAX_ELEMENTS:
+        raise error(
+            f"a tile of shape {shape} is too large for klt-dct: at most {MAX_BANDS} bands and, "
+            f"in whole blocks of {N} x {N} pixels, {2 * MAX_ELEMENTS} values"
+        )
+    return channels, rows, columns
+
+
+def _kept(latents: Latents) -> IntArray:
+    """y as `(components, N, N, by, bx)`, without the components after the last non-zero one."""
+    planes = latents.y.reshape(latents.shape[0], N, N, *latents.y.shape[1:])
+    used = np.flatnonzero(np.any(planes, axis=(1, 2, 3, 4)))
+    return planes[: int(used[-1]) + 1 if used.size else 0]
