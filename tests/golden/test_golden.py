@@ -50,7 +50,8 @@ def test_payloads_decode_to_the_same(name, make):
 def test_every_codec_has_golden_payloads():
     for card in list_codecs():
         cases = {name for name, entry in LISTED.items() if entry["codec"] == card.codec_id}
-        assert {f"{card.codec_id}--{case}" for case in ("default", "nodata", "empty")} <= cases
+        expected = {f"{card.codec_id}--{case}" for case in ("default", "nodata", "empty")}
+        assert expected <= cases, "run `python tests/golden/make.py` and commit what it adds"
 
 
 def test_a_stream_of_the_entropy_coder_decodes_to_the_same():
