@@ -27,6 +27,7 @@ from openeo_nc.errors import WeightsInvalidError
 
 IntArray = npt.NDArray[np.int32]
 IndexArray = npt.NDArray[np.uint8]
+Features = npt.NDArray[np.int16]
 N = 24
 """Side of a block in pixels: whole at the 10, 20 and 60 m pixels of Sentinel-2."""
 DIAGONALS = 2 * N - 1
@@ -190,8 +191,9 @@ class Neighbourhood:
         self.cells = blocks[0] * blocks[1]
         self.residual: IntArray = np.zeros(self.cells, np.int32)
         shape = (DIAGONALS + FRONT + 1, N + FRONT + 2, *blocks)
-        self._planes = [np.zeros(shape, np.int32) for _ in range(3)]
-        self._around = [np.zeros(shape, np.int32) for _ in range(2)]
+        # features are sums of at most five of these, each at most 4 * LARGEST
+        self._planes = [np.zeros(shape, np.int16) for _ in range(3)]
+        self._around = [np.zeros(shape, np.int16) for _ in range(2)]
         self._all = np.zeros((DIAGONALS, N, *blocks), np.int32)
 
     def begin(self) -> None:
@@ -209,15 +211,15 @@ class Neighbourhood:
     def put(self, d: int, u0: int, u1: int, values: IntArray) -> None:
         """The values of rows u0..u1 of diagonal d, `(u1 - u0, by, bx)`."""
         at = (d + FRONT, slice(u0 + FRONT, u1 + FRONT))
-        magnitudes = np.abs(np.clip(values, -LARGEST, LARGEST))
+        magnitudes = np.abs(np.clip(values, -LARGEST, LARGEST)).astype(np.int16)
         self._planes[0][at] = magnitudes
         self._around[0][at] = four_beside(magnitudes)
 
-    def own(self, d: int, u0: int, u1: int) -> list[IntArray]:
+    def own(self, d: int, u0: int, u1: int) -> list[Features]:
         """The OWN features of rows u0..u1 of diagonal d, `(u1 - u0, by, bx)` each."""
         a, n = self._planes[0], self._around[0]
 
-        def at(plane: IntArray, back: int, shift: int) -> IntArray:
+        def at(plane: Features, back: int, shift: int) -> Features:
             return plane[d - back + FRONT, u0 - shift + FRONT : u1 - shift + FRONT]
 
         return [
@@ -230,7 +232,7 @@ class Neighbourhood:
             at(n, 2, 1) + at(n, 2, 2) + at(n, 2, 0),
         ]
 
-    def before(self, diagonals: int = DIAGONALS) -> list[IntArray]:
+    def before(self, diagonals: int = DIAGONALS) -> list[Features | IntArray]:
         """The BEFORE features, `(diagonals, N, by, bx)` each."""
         first, second, around = self._planes[1], self._planes[2], self._around[1]
         inner = (slice(FRONT, FRONT + diagonals), slice(FRONT, FRONT + N))
@@ -254,7 +256,7 @@ class Neighbourhood:
         return context
 
 
-def four_beside(values: IntArray) -> IntArray:
+def four_beside(values: Features) -> Features:
     """Sum over the blocks above, below, left and right; at an edge the inner one counts twice."""
     out = np.zeros_like(values)
     for axis in (1, 2):
@@ -266,10 +268,10 @@ def four_beside(values: IntArray) -> IntArray:
     return out
 
 
-def _ring(plane: IntArray, diagonals: int) -> IntArray:
+def _ring(plane: Features, diagonals: int) -> Features:
     """Sum over (u - 1, v), (u, v - 1), (u + 1, v), (u, v + 1) of a skewed plane."""
 
-    def moved(d: int, u: int) -> IntArray:
+    def moved(d: int, u: int) -> Features:
         return plane[FRONT + d : FRONT + d + diagonals, FRONT + u : FRONT + u + N]
 
     return moved(-1, -1) + moved(-1, 0) + moved(1, 1) + moved(1, 0)
