@@ -9,6 +9,7 @@ The graphs take the same path as `openeo-nc run`; each is left beside its result
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -86,12 +87,22 @@ def run_demo(
     Raises
     ------
     OutputExistsError
-        The folder exists; nothing in it was touched.
+        The folder exists; nothing in it was touched. On any other failure it is not left behind.
     """
     if out.exists():
         raise OutputExistsError(f"{out} exists; nothing in it was touched.")
     out = out.resolve()
     out.mkdir(parents=True)
+    try:
+        return _run_into(out, source, quality, scheduler)
+    except BaseException:
+        shutil.rmtree(out, ignore_errors=True)
+        raise
+
+
+def _run_into(
+    out: Path, source: Source | None, quality: float | None, scheduler: str | None
+) -> dict[str, Any]:
     source = Source.synthetic(out / "scene") if source is None else source
     with connect(scheduler) as client:
         run = _Run(out=out, client=client)

@@ -11,7 +11,7 @@ import xarray as xr
 from openeo_nc.cubes.inspect import inspect_store
 from openeo_nc.demo import rates, run, scene
 from openeo_nc.demo.source import fill, load_item, source_graph
-from openeo_nc.errors import OutputExistsError
+from openeo_nc.errors import InvalidParameterError, OutputExistsError
 from openeo_nc.graphs import execute, validate
 
 pytestmark = pytest.mark.slow
@@ -103,6 +103,19 @@ def test_curves_have_both_codecs_and_rise(done):
 def test_an_existing_folder_is_not_touched(tmp_path):
     with pytest.raises(OutputExistsError):
         run.run_demo(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_run_leaves_nothing(tmp_path):
+    source = run.Source(
+        url=str(tmp_path / "absent.json"),
+        spatial_extent={"west": 0, "south": 0, "east": 1, "north": 1},
+        temporal_extent=("2024-01-01", None),
+        bands=("B02",),
+        notice=None,
+    )
+    with pytest.raises(InvalidParameterError):
+        run.run_demo(tmp_path / "out", source=source)
     assert list(tmp_path.iterdir()) == []
 
 
