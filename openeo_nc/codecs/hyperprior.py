@@ -1,6 +1,6 @@
 """The hyperprior codec: a learned transform codec with an integer mean-scale hyperprior.
 
-        x --spectral KLT--> u --analysis network--> y --IntegerEntropyModel--> payload
+        x --block DCT, KLT a zone--> c --analysis network--> y --IntegerEntropyModel--> payload
 
 The networks are in `hyperprior_transform`, the entropy model in `hyperprior_entropy`. Only
 `analyse`, `synthesise` and the choice of z in `pack` run torch; `unpack` is NumPy and exact.
@@ -23,7 +23,15 @@ from openeo_nc.codecs import bitstream, weights
 from openeo_nc.codecs import nodata as missing
 from openeo_nc.codecs.base import MAX_ELEMENTS, Basis, Codec, CodecCard, Latents, quality_step
 from openeo_nc.codecs.hyperprior_entropy import Z_LIMIT, IntegerEntropyModel
-from openeo_nc.codecs.spectral import SpectralBasis
+from openeo_nc.codecs.spectral import (
+    BLOCK,
+    ZONES,
+    SpectralBasis,
+    block_dct,
+    inverse_block_dct,
+    stored_mean,
+    zones,
+)
 from openeo_nc.errors import (
     BandMismatchError,
     DataTypeUnsupportedError,
@@ -52,9 +60,10 @@ class HyperpriorCodec(Codec):
         self._device = device
         self._arrays = arrays
         self._tag = bitstream.codec_tag(card)
-        self._card_basis = SpectralBasis.fixed(
-            arrays["card_mean"].astype(np.float64), arrays["card_axes"].astype(np.float64)
+        self._card_basis = SpectralBasis.of_axes(
+            arrays["card_mean"].astype(np.float64), list(arrays["card_axes"].astype(np.float64))
         )
+        self._channels = channel_zones(arrays["transform.selected"])
         self._entropy = IntegerEntropyModel(
             {k.removeprefix("entropy."): v for k, v in arrays.items() if k.startswith("entropy.")}
         )
@@ -170,14 +179,15 @@ class HyperpriorCodec(Codec):
         latents = []
         for x, mask, tile in zip(xs, masks, tiles, strict=True):
             size = (self._entropy.latents, *self._latent_size(*x.shape[1:]))
+            y = np.zeros(size, np.int32) if tile is None else next(coded)
             latents.append(
                 Latents(
-                    y=np.zeros(size, np.int32) if tile is None else next(coded),
+                    y=y,
                     quality=level,
                     shape=(x.shape[0], x.shape[1], x.shape[2]),
                     dtype=x.dtype,
                     basis=basis,
-                    side=b"" if tile is None or basis == "card" else tile[0].to_bytes(),
+                    side=b"" if tile is None or basis == "card" else self._side(tile[0], y),
                     mask=mask,
                     nodata=None if nodata is None or math.isnan(nodata) else float(nodata),
                 )
@@ -191,25 +201,35 @@ class HyperpriorCodec(Codec):
             values = np.zeros(v.shape)
             if not v.empty:
                 basis = self._basis_of(v.side, v.basis)
-                values = basis.inverse(next(coded)[:, : v.shape[1], : v.shape[2]])
+                decoded = inverse_block_dct(basis.inverse(next(coded)))
+                values = decoded[:, : v.shape[1], : v.shape[2]] + basis.mean[:, None, None]
             pixels.append(missing.restore(values, v.dtype, v.mask, v.nodata))
         return pixels
 
     def _components(
         self, x: npt.NDArray[Any], mask: npt.NDArray[np.bool_] | None, basis: Basis
     ) -> tuple[SpectralBasis, npt.NDArray[np.float32]]:
-        """Basis, and components padded to whole strides by repeating the edge."""
+        """Basis, and components `(bands, 64, y, x)` of the tile, repeated to whole blocks."""
         filled = missing.fill(x.astype(np.float64), mask)
-        spectral = self._card_basis
-        if basis == "tile":
-            seen = filled.reshape(len(filled), -1)
-            if mask is not None and (valid := ~mask.any(axis=0)).any():
-                seen = filled[:, valid]
-            spectral = SpectralBasis.of_pixels(seen, self._card_basis.synthesis)
-        u = spectral.forward(filled)
-        pads = [(-n) % self.card.stride for n in u.shape[1:]]
-        u = np.pad(u, ((0, 0), (0, pads[0]), (0, pads[1])), mode="edge")
-        return spectral, u.astype(np.float32)
+        pads = [(-n) % BLOCK for n in x.shape[1:]]
+        padded = np.pad(filled, ((0, 0), (0, pads[0]), (0, pads[1])), mode="edge")
+        if basis == "card":
+            spectral = self._card_basis
+            c = block_dct(padded - spectral.mean[:, None, None])
+        else:
+            valid = np.ones(x.shape[1:], bool) if mask is None else np.asarray(~mask.any(axis=0))
+            seen = filled[:, valid] if valid.any() else filled.reshape(len(filled), -1)
+            mean = stored_mean(seen.mean(axis=1))
+            c = block_dct(padded - mean[:, None, None])
+            spectral = SpectralBasis.of_tile(mean, c, _counted(valid, pads), self._card_basis)
+        return spectral, spectral.forward(c).astype(np.float32)
+
+    def _side(self, basis: SpectralBasis, y: IntArray) -> bytes:
+        """The basis without the columns of components that no latent of their zone needs."""
+        zone, component = self._channels
+        used = y.any(axis=(1, 2))
+        needed = [int(component[used & (zone == z)].max(initial=-1)) + 1 for z in range(ZONES)]
+        return basis.trimmed(needed).to_bytes()
 
     def _basis_of(self, side: bytes, basis: Basis) -> SpectralBasis:
         """The basis of latents: their own in `side`, or the card's, which needs no bytes."""
@@ -243,3 +263,19 @@ class HyperpriorCodec(Codec):
             raise InvalidParameterError(
                 f"an array of shape {x.shape}: one payload holds 1 to {MAX_ELEMENTS} values"
             )
+
+
+def channel_zones(selected: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Zone and component of every latent channel, `(latents,)` each."""
+    component, frequency = np.divmod(selected, BLOCK**2)
+    return zones()[frequency], component
+
+
+def _counted(valid: npt.NDArray[np.bool_], pads: list[int]) -> npt.NDArray[np.bool_] | None:
+    """`(y, x)`: the blocks whose statistics count, those with a valid pixel; None for all."""
+    if valid.all() or not valid.any():
+        return None
+    padded = np.pad(valid, ((0, pads[0]), (0, pads[1])))
+    height, width = padded.shape
+    blocks = padded.reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK)
+    return np.asarray(blocks.any(axis=(1, 3)))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from openeo_nc.codecs.hyperprior_rate import HYPER_GAIN, hyper_analysis, magnitude_features
 from openeo_nc.codecs.hyperprior_transform import Transform, Widths
+from openeo_nc.codecs.spectral import BLOCK
 
 T = TypeVar("T")
 
@@ -38,11 +39,11 @@ class Networks:
     def analyse(
         self, tiles: Sequence[npt.NDArray[np.float32]], quality: float
     ) -> Iterator[npt.NDArray[np.int32]]:
-        """Rounded latents of component tiles `(bands, y, x)`, in order; equal shapes share a call."""
+        """Rounded latents of component tiles `(bands, 64, h, w)`, in order; equal shapes share a call."""
 
         def run(batch: list[npt.NDArray[np.float32]]) -> Tensor:
-            u = torch.from_numpy(np.stack(batch)).to(self.device)
-            return self.transform.analyse(u, torch.full((len(batch),), quality, device=u.device))
+            c = torch.from_numpy(np.stack(batch)).flatten(1, 2).to(self.device)
+            return self.transform.analyse(c, torch.full((len(batch),), quality, device=c.device))
 
         rounded = by_shape(tiles, lambda t: t.shape, run)
         return (np.rint(y).astype(np.int32) for y in rounded)
@@ -56,9 +57,10 @@ class Networks:
         def run(batch: list[tuple[npt.NDArray[np.int32], float]]) -> Tensor:
             y = torch.from_numpy(np.stack([b[0] for b in batch]).astype("f4")).to(self.device)
             quality = torch.tensor([b[1] for b in batch], device=y.device)
-            return self.transform.synthesise(y, quality)
+            c = self.transform.synthesise(y, quality)
+            return c.reshape(len(batch), -1, BLOCK**2, *c.shape[2:])
 
-        return (u.astype(np.float64) for u in by_shape(coded, lambda c: c[0].shape, run))
+        return (c.astype(np.float64) for c in by_shape(coded, lambda c: c[0].shape, run))
 
     @torch.inference_mode()
     def hyper_latent(self, y: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:

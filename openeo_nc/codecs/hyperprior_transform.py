@@ -1,18 +1,17 @@
-"""The transforms of the hyperprior codec in torch: analysis and synthesis, starting as block DCT.
+"""The transforms of the hyperprior codec in torch: analysis and synthesis beside the linear transform.
 
-Dataflow of one tile (K = spectral KLT, D = 8 x 8 block DCT; both fixed, orthonormal):
+Dataflow of one tile (K D = `spectral`: block DCT and a KLT of bands a zone, orthonormal, in NumPy):
 
-    x --K--> u --D--> c --(1 + g_a)--> y --round--> y_hat --(1 + g_s)--> c_hat --D'--K'--> x_hat
+    x --K D--> c --(1 + g_a)--> y --round--> y_hat --(1 + g_s)--> c_hat --(K D)'--> x_hat
 
 Both transforms start as the linear codec: `g_a` and `g_s` are residual convolutional paths beside it
-whose last layers start near zero, so training begins at the rate of KLT + DCT. They work in units of
-the quantiser step, which `quality` sets, and are told the quality (feature-wise scale), so that one
-model serves every rate.
+whose last layers start near zero, so training begins at the rate of the linear codec. They work in
+units of the quantiser step, which `quality` sets, and are told the quality (feature-wise scale), so
+that one model serves every rate.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,9 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from openeo_nc.codecs.base import quality_step
-
-BLOCK = 8
-"""Side of the block DCT and stride of the latents."""
+from openeo_nc.codecs.spectral import BLOCK
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,36 +60,6 @@ def step(quality: Tensor) -> Tensor:
 def normalised(quality: Tensor) -> Tensor:
     """Quality 1 to 8 as -1 to 1."""
     return (quality - 4.5) / 3.5
-
-
-def dct_matrix(n: int = BLOCK) -> Tensor:
-    """Orthonormal DCT-II, `(frequency, sample)`."""
-    k, x = torch.meshgrid(torch.arange(n), torch.arange(n), indexing="ij")
-    basis = torch.cos(math.pi * (x + 0.5) * k / n) * math.sqrt(2 / n)
-    basis[0] /= math.sqrt(2)
-    return basis
-
-
-class BlockDCT(nn.Module):
-    """8 x 8 block DCT of every component: `(b, bands, y, x)` <-> `(b, bands * 64, y / 8, x / 8)`."""
-
-    basis: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        d = dct_matrix()
-        self.register_buffer("basis", torch.kron(d, d), persistent=False)
-
-    def forward(self, u: Tensor) -> Tensor:
-        v = F.pixel_unshuffle(u, BLOCK)
-        b, c, h, w = v.shape
-        v = v.view(b, c // 64, 64, h * w)
-        return torch.matmul(self.basis, v).view(b, c, h, w)
-
-    def inverse(self, c: Tensor) -> Tensor:
-        b, n, h, w = c.shape
-        v = torch.matmul(self.basis.T, c.view(b, n // 64, 64, h * w)).view(b, n, h, w)
-        return F.pixel_shuffle(v, BLOCK)
 
 
 def bias_of(layer: nn.Module) -> Tensor:
@@ -151,8 +118,6 @@ class Transform(nn.Module):
     def __init__(self, widths: Widths, selected: Tensor) -> None:
         super().__init__()
         n = widths.bands * BLOCK**2
-        self.coefficients = n
-        self.dct = BlockDCT()
         self.register_buffer("selected", selected.to(torch.int64))
         self.log_gain = nn.Parameter(torch.zeros(2, widths.latents))
         self.g_a = ResidualPath(n, widths.latents, widths.transform, widths.analysis_blocks)
@@ -165,9 +130,8 @@ class Transform(nn.Module):
         factor: Tensor = torch.exp(log) / step(quality)[:, None]
         return factor[:, :, None, None]
 
-    def analyse(self, u: Tensor, quality: Tensor) -> Tensor:
-        """Components `(b, bands, y, x)` to unrounded latents `(b, latents, y / 8, x / 8)`."""
-        c: Tensor = self.dct(u)
+    def analyse(self, c: Tensor, quality: Tensor) -> Tensor:
+        """Components `(b, bands * 64, h, w)` to unrounded latents `(b, latents, h, w)`."""
         linear = c[:, self.selected] * self.gain(quality)
         units = torch.asinh(c / step(quality)[:, None, None, None])
         correction: Tensor = self.g_a(units, normalised(quality))
@@ -176,7 +140,6 @@ class Transform(nn.Module):
     def synthesise(self, y: Tensor, quality: Tensor) -> Tensor:
         """Rounded latents to components."""
         linear = y / self.gain(quality)
-        delta = self.g_s(torch.asinh(y), normalised(quality)).float()
+        delta: Tensor = self.g_s(torch.asinh(y), normalised(quality)).float()
         c = delta * step(quality)[:, None, None, None]
-        u: Tensor = self.dct.inverse(c.index_add(1, self.selected, linear))
-        return u
+        return c.index_add(1, self.selected, linear)

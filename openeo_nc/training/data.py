@@ -92,7 +92,7 @@ def read_sources(path: Path, place: str, offset: float) -> list[Source]:
         x = native_to_grid([*x[:7], b08, *x[7:]])
         return [Source(place=place, pixels=np.maximum(x, 0))]
     smooth = np.stack([b if i in TEN_METRES else interpolate_repeated(b) for i, b in enumerate(x)])
-    sources = [Source(place=place, pixels=smooth)] * 3 + [Source(place=place, pixels=x)]
+    sources = [Source(place=place, pixels=smooth)] * 5 + [Source(place=place, pixels=x)]
     if min(x.shape[1:]) >= 260:  # half size: 20 m bands are sharp there, so degrade them again
         half = [shrink(b, 2) for b in x]
         sources.append(Source(place=place, pixels=native_to_grid(half)))

@@ -18,14 +18,24 @@ from torch import Tensor
 from tqdm import tqdm
 
 from openeo_nc.codecs.hyperprior_rate import EntropyModel
-from openeo_nc.codecs.hyperprior_transform import Transform, Widths, dct_matrix, step
-from openeo_nc.codecs.spectral import SpectralBasis, principal_axes
+from openeo_nc.codecs.hyperprior_transform import Transform, Widths, step
+from openeo_nc.codecs.spectral import (
+    BLOCK,
+    UNIT,
+    ZONES,
+    SpectralBasis,
+    block_dct,
+    principal_axes,
+    zone_covariances,
+)
 from openeo_nc.errors import OutputExistsError
 from openeo_nc.training.data import Source, load_places, samples
 from openeo_nc.training.split import load_split
 
 CONFIG = Path(__file__).parent / "configs" / "s2l2a-hyperprior.json"
 """Configuration of the shipped codec."""
+SIDE_BYTES = 200
+"""Of the spectral basis, about; counted by `evaluate`."""
 LAMBDA_STEP = 0.13
 """1 / lambda = LAMBDA_STEP * step^2, bits against squared error in card units: the trade-off at
 which uniform quantisation with that step is optimal (H.264 uses the same constant)."""
@@ -89,48 +99,40 @@ class Model(torch.nn.Module):
         return self.transform.synthesise(y_hat, quality), bits_y, bits_z, y_hat
 
 
-def card_basis(
-    places: dict[str, list[Source]], weights: dict[str, float]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """The card's mean `(12,)` and KLT axes `(12, 12)`, from statistics averaged over places."""
-    total, mean, share = np.zeros((12, 12)), np.zeros(12), 0.0
+def card_basis(places: dict[str, list[Source]], weights: dict[str, float]) -> SpectralBasis:
+    """The card's spectral basis, from statistics averaged over places."""
+    moments, mean, share = np.zeros((ZONES, 12, 12)), np.zeros(12), 0.0
     for name, sources in places.items():
         w = weights.get(name, 1.0)
         for source in sources:
-            pixels = source.pixels.reshape(12, -1).astype(np.float64)
-            total += w / len(sources) * np.cov(pixels)
-            mean += w / len(sources) * pixels.mean(axis=1)
+            x = source.pixels.astype(np.float64)
+            mean += w / len(sources) * x.mean(axis=(1, 2))
+            x = x[:, : x.shape[1] // BLOCK * BLOCK, : x.shape[2] // BLOCK * BLOCK]
+            centred = x - x.mean(axis=(1, 2), keepdims=True)
+            moments += w / len(sources) * zone_covariances(block_dct(centred))
         share += w
-    return np.rint(mean / share), principal_axes(total / share)
+    return SpectralBasis.of_axes(mean / share, [principal_axes(m) for m in moments / share])
 
 
 def components(
-    x: npt.NDArray[np.float32], card: npt.NDArray[np.float64], own: bool
+    x: npt.NDArray[np.float32], card: SpectralBasis, own: bool
 ) -> npt.NDArray[np.float32]:
-    """A crop in spectral components, `(12, y, x)` float32."""
-    pixels = x.reshape(12, -1).astype(np.float64)
-    if own:
-        basis = SpectralBasis.of_pixels(pixels, card)
-    else:
-        basis = SpectralBasis.fixed(np.rint(pixels.mean(axis=1)), card)
-    return basis.forward(x.astype(np.float64)).astype(np.float32)
+    """A crop in spectral components, `(768, y / 8, x / 8)` float32."""
+    mean = np.rint(x.mean(axis=(1, 2), dtype=np.float64)) if own else card.mean
+    c = block_dct(x - mean[:, None, None])
+    basis = SpectralBasis.of_tile(mean, c, reference=card) if own else card
+    return basis.forward(c).astype(np.float32).reshape(-1, *c.shape[2:])
 
 
-def strongest(us: list[npt.NDArray[np.float32]], count: int) -> npt.NDArray[np.int64]:
+def strongest(cs: list[npt.NDArray[np.float32]], count: int) -> npt.NDArray[np.int64]:
     """Indexes of the coefficients that are worth most bits at the highest quality, strongest first."""
-    d = np.kron(dct_matrix().double().numpy(), dct_matrix().double().numpy())
-    total = np.zeros(12 * 64)
-    for u in us:
-        c, h, w = u.shape
-        blocks = u.reshape(c, h // 8, 8, w // 8, 8).transpose(0, 2, 4, 1, 3).reshape(c, 64, -1)
-        coefficients = np.einsum("fk,ckn->cfn", d, blocks)
-        total += np.log1p((coefficients / 75.0) ** 2).mean(axis=2).reshape(-1)
-    return np.argsort(-total, kind="stable")[:count]
+    worth = np.mean([np.log1p((c / 75.0) ** 2).mean(axis=(1, 2)) for c in cs], axis=0)
+    return np.argsort(-worth, kind="stable")[:count]
 
 
 def batches(
     stream: Iterator[npt.NDArray[np.float32]],
-    card: npt.NDArray[np.float64],
+    card: SpectralBasis,
     config: TrainConfig,
     rng: np.random.Generator,
 ) -> Iterator[Tensor]:
@@ -145,7 +147,7 @@ def batches(
 def loss_of(model: Model, u: Tensor, quality: Tensor) -> tuple[Tensor, dict[str, float]]:
     """Mean over samples of (bits + lambda * squared error) a pixel, weighted to even out the rates."""
     u_hat, bits_y, bits_z, _ = model(u, quality, noisy=True)
-    pixels = u.shape[-2] * u.shape[-1]
+    pixels = u.shape[-2] * u.shape[-1] * BLOCK**2
     error = ((u_hat - u) ** 2).sum(dim=(1, 2, 3)) / pixels
     rate = (bits_y + bits_z) / pixels
     weight = (12 * 0.05 * 1.55 ** (quality - 1)) ** -0.8
@@ -168,7 +170,7 @@ def follow(average: Model, model: Model, decay: float) -> None:
 def evaluate(
     model: Model,
     places: dict[str, list[npt.NDArray[np.float32]]],
-    card: npt.NDArray[np.float64],
+    card: SpectralBasis,
     qualities: tuple[float, ...] = (2.0, 4.0, 6.0),
 ) -> dict[str, list[list[float]]]:
     """Estimated [bpppb, PSNR] a quality for every place; basis bytes counted, headers not."""
@@ -182,7 +184,7 @@ def evaluate(
                 u = torch.from_numpy(components(x, card, True))[None]
                 u_hat, bits_y, bits_z, _ = model(u, torch.tensor([q]), noisy=False)
                 mse = float(((u_hat - u) ** 2).mean())
-                bits = float(bits_y + bits_z) + 8 * 168
+                bits = float(bits_y + bits_z) + 8 * SIDE_BYTES
                 scores.append([bits / x.size, 10 * math.log10(1e8 / mse)])
             rows.append([float(v) for v in np.mean(scores, axis=0)])
         out[name] = rows
@@ -239,7 +241,7 @@ def train(
 
     places = load_places(data, split, "train")
     evaluation = evaluation_tiles(data, split)
-    card_mean, card = card_basis(places, config.place_weights)
+    card = card_basis(places, config.place_weights)
     stream = samples(places, config.place_weights, config.crop, rng)
     widths = Widths.of(config.widths)
     selected = strongest([components(next(stream), card, True) for _ in range(200)], widths.latents)
@@ -261,8 +263,8 @@ def train(
             "widths": asdict(widths),
             "steps": done,
             "minutes": (time.monotonic() - started) / 60,
-            "card_axes": card,
-            "card_mean": card_mean,
+            "card_axes": np.stack(card.stored) / UNIT,
+            "card_mean": card.mean,
             "model": model.state_dict(),
             "average": average.state_dict(),
             "curve": curve,
