@@ -28,7 +28,7 @@ MAX_ELEMENTS = 1 << 27
 
 def quality_step(quality: float, peak: float = 10000.0) -> float:
     """Quantiser step at a quality, in the units of `peak`: 1600 of 10000 at 1, 100 at 8."""
-    return peak * 0.16 * 2.0 ** (-(quality - 1) * 4 / 7)
+    return float(peak * 0.16 * 2.0 ** (-(quality - 1) * 4 / 7))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 import numpy.typing as npt
 
-from openeo_nc.codecs import bitstream, weights
+from openeo_nc.codecs import bitstream, cells, weights
 from openeo_nc.codecs import nodata as missing
 from openeo_nc.codecs.base import MAX_ELEMENTS, Basis, Codec, CodecCard, Latents, quality_step
 from openeo_nc.codecs.hyperprior_entropy import Z_LIMIT, IntegerEntropyModel
+from openeo_nc.codecs.hyperprior_quantiser import Quantiser
 from openeo_nc.codecs.spectral import (
     BLOCK,
     ZONES,
@@ -67,6 +68,8 @@ class HyperpriorCodec(Codec):
         self._entropy = IntegerEntropyModel(
             {k.removeprefix("entropy."): v for k, v in arrays.items() if k.startswith("entropy.")}
         )
+
+        self._quantiser = Quantiser(self._entropy)
 
     @cached_property
     def _networks(self) -> Networks:
@@ -123,7 +126,7 @@ class HyperpriorCodec(Codec):
             if len(sections) != 4:
                 raise PayloadError(f"the payload has {len(sections)} sections, expected 4")
             side = sections[0]
-            self._basis_of(side, header.basis)
+            self._side_of(side, header.basis)
             if header.masked:
                 mask = bitstream.decode_mask(sections[1], header.shape)
             y, z = self._entropy.decode(sections[2], sections[3], header.quality, *size[1:])
@@ -171,15 +174,18 @@ class HyperpriorCodec(Codec):
         for x in xs:
             self._check(x)
         masks = [missing.find(x, nodata) for x in xs]
+        repeats = [_repeats(x, m, basis) for x, m in zip(xs, masks, strict=True)]
         tiles = [
-            None if m is not None and m.all() else self._components(x, m, basis)
-            for x, m in zip(xs, masks, strict=True)
+            None if m is not None and m.all() else self._components(x, m, r, basis)
+            for x, m, r in zip(xs, masks, repeats, strict=True)
         ]
         coded = self._networks.analyse([t[1] for t in tiles if t is not None], level)
         latents = []
-        for x, mask, tile in zip(xs, masks, tiles, strict=True):
+        for x, mask, cell_sides, tile in zip(xs, masks, repeats, tiles, strict=True):
             size = (self._entropy.latents, *self._latent_size(*x.shape[1:]))
-            y = np.zeros(size, np.int32) if tile is None else next(coded)
+            y = np.zeros(size, np.int32)
+            if tile is not None:
+                y = self._rounded(next(coded), level, basis)
             latents.append(
                 Latents(
                     y=y,
@@ -187,7 +193,9 @@ class HyperpriorCodec(Codec):
                     shape=(x.shape[0], x.shape[1], x.shape[2]),
                     dtype=x.dtype,
                     basis=basis,
-                    side=b"" if tile is None or basis == "card" else self._side(tile[0], y),
+                    side=b""
+                    if tile is None or basis == "card"
+                    else cells.to_bytes(cell_sides) + self._trimmed(tile[0], y).to_bytes(),
                     mask=mask,
                     nodata=None if nodata is None or math.isnan(nodata) else float(nodata),
                 )
@@ -200,17 +208,25 @@ class HyperpriorCodec(Codec):
         for v in all_latents:
             values = np.zeros(v.shape)
             if not v.empty:
-                basis = self._basis_of(v.side, v.basis)
+                basis, repeats = self._side_of(v.side, v.basis)
                 decoded = inverse_block_dct(basis.inverse(next(coded)))
                 values = decoded[:, : v.shape[1], : v.shape[2]] + basis.mean[:, None, None]
+                values = np.stack(
+                    [cells.settle(b, n) for b, n in zip(values, repeats, strict=True)]
+                )
             pixels.append(missing.restore(values, v.dtype, v.mask, v.nodata))
         return pixels
 
     def _components(
-        self, x: npt.NDArray[Any], mask: npt.NDArray[np.bool_] | None, basis: Basis
+        self,
+        x: npt.NDArray[Any],
+        mask: missing.Mask | None,
+        repeats: list[int],
+        basis: Basis,
     ) -> tuple[SpectralBasis, npt.NDArray[np.float32]]:
         """Basis, and components `(bands, 64, y, x)` of the tile, repeated to whole blocks."""
         filled = missing.fill(x.astype(np.float64), mask)
+        filled = np.stack([cells.smooth(b, n) for b, n in zip(filled, repeats, strict=True)])
         pads = [(-n) % BLOCK for n in x.shape[1:]]
         padded = np.pad(filled, ((0, 0), (0, pads[0]), (0, pads[1])), mode="edge")
         if basis == "card":
@@ -224,20 +240,30 @@ class HyperpriorCodec(Codec):
             spectral = SpectralBasis.of_tile(mean, c, _counted(valid, pads), self._card_basis)
         return spectral, spectral.forward(c).astype(np.float32)
 
-    def _side(self, basis: SpectralBasis, y: IntArray) -> bytes:
+    def _rounded(self, y: npt.NDArray[np.float64], quality: float, basis: Basis) -> IntArray:
+        """Embeddings are rounded to the nearest, so that equal patches have equal vectors."""
+        nearest = np.rint(y).astype(np.int32)
+        if basis == "card":
+            return nearest
+        z = np.clip(self._networks.hyper_latent(nearest), -Z_LIMIT, Z_LIMIT)
+        return self._quantiser.quantise(y, z, quality, self._networks.gain(quality))
+
+    def _trimmed(self, basis: SpectralBasis, y: IntArray) -> SpectralBasis:
         """The basis without the columns of components that no latent of their zone needs."""
         zone, component = self._channels
         used = y.any(axis=(1, 2))
         needed = [int(component[used & (zone == z)].max(initial=-1)) + 1 for z in range(ZONES)]
-        return basis.trimmed(needed).to_bytes()
+        return basis.trimmed(needed)
 
-    def _basis_of(self, side: bytes, basis: Basis) -> SpectralBasis:
-        """The basis of latents: their own in `side`, or the card's, which needs no bytes."""
+    def _side_of(self, side: bytes, basis: Basis) -> tuple[SpectralBasis, list[int]]:
+        """Basis and sides of cells of latents: their own, or the card's, which needs no bytes."""
+        bands = len(self.card.bands or ())
         if basis == "tile":
-            return SpectralBasis.from_bytes(side, len(self.card.bands or ()))
+            start = -(-bands // 4)
+            return SpectralBasis.from_bytes(side[start:], bands), cells.from_bytes(side, bands)
         if side:
             raise PayloadError(f"{len(side)} bytes of spectral basis beside the card's own")
-        return self._card_basis
+        return self._card_basis, [1] * bands
 
     def _checked_quality(self, quality: float | None) -> float:
         low, high, default = self.card.quality
@@ -269,6 +295,19 @@ def channel_zones(selected: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDA
     """Zone and component of every latent channel, `(latents,)` each."""
     component, frequency = np.divmod(selected, BLOCK**2)
     return zones()[frequency], component
+
+
+def _repeats(x: npt.NDArray[Any], mask: missing.Mask | None, basis: Basis) -> list[int]:
+    """Side of the cells of every band; cells need a mask of the same cells."""
+    if basis == "card":
+        return [1] * len(x)
+    if mask is None:
+        return [cells.repeat_of(band) for band in x]
+    clean = np.where(mask, 0, x)
+    return [
+        math.gcd(cells.repeat_of(band), cells.repeat_of(gaps))
+        for band, gaps in zip(clean, mask, strict=True)
+    ]
 
 
 def _counted(valid: npt.NDArray[np.bool_], pads: list[int]) -> npt.NDArray[np.bool_] | None:

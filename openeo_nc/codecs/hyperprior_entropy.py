@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +45,7 @@ VALUE_LIMIT = 1 << 28
 """Latents beyond this are no latents; keeps every sum of the neighbour prediction exact."""
 CLIPPED, LOG_ENTRIES = 4, 1024
 
+Number = TypeVar("Number", np.int32, np.float64)
 Coder = Callable[[npt.NDArray[np.int64], npt.NDArray[np.uint8], npt.NDArray[np.bool_]], IntArray]
 """(rounded means, table indexes, mirrored) of one pass's latents to the latents themselves."""
 
@@ -123,8 +124,8 @@ class IntegerEntropyModel:
             coder.push(symbols, table, self.y_tables)
             return values
 
-        chosen = self._values(y)
-        self._run(z, quality, y.shape[1:], push)
+        chosen = self.by_pass(y)
+        self.run(z, quality, y.shape[1:], push)
         return z_coder.finish(), coder.finish()
 
     def decode(
@@ -142,15 +143,15 @@ class IntegerEntropyModel:
             values = mean + np.where(mirrored, -distance, distance)
             return np.asarray(np.clip(values, -VALUE_LIMIT, VALUE_LIMIT), dtype=np.int32)
 
-        y = self._run(z, quality, (height, width), pull)
+        y = self.run(z, quality, (height, width), pull)
         coder.finish()
         return y, z
 
     def _z_index(self, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
         return np.repeat(np.arange(self.hyper, dtype=np.uint8), shape[1] * shape[2])
 
-    def _values(self, y: IntArray) -> Iterator[IntArray]:
-        """What each pass codes, channel by channel."""
+    def by_pass(self, y: npt.NDArray[Number]) -> Iterator[npt.NDArray[Number]]:
+        """The part of `(latents, y, x)` that each pass codes, channel by channel."""
         for p in self.passes:
             yield y[p.start : p.stop][:, p.positions(*y.shape[1:])].reshape(-1)
 
@@ -162,8 +163,8 @@ class IntegerEntropyModel:
         levels = np.array([quality, (quality * quality + 128) >> 8], np.float64)
         return total + (self.by_quality @ levels)[:, None, None]
 
-    def _run(self, z: IntArray, quality: float, size: tuple[int, int], code: Coder) -> IntArray:
-        """All passes: tables from what is known, latents from `code`."""
+    def run(self, z: IntArray, quality: float, size: tuple[int, int], code: Coder) -> IntArray:
+        """All passes: tables from what is known, latents from `code`; gives `(latents, y, x)`."""
         level = quality_level(quality)
         total = self._hyper_features(z, level, *size)
         y = np.zeros((self.latents, *size), np.int32)

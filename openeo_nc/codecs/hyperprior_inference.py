@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from openeo_nc.codecs.base import quality_step
 from openeo_nc.codecs.hyperprior_rate import HYPER_GAIN, hyper_analysis, magnitude_features
 from openeo_nc.codecs.hyperprior_transform import Transform, Widths
 from openeo_nc.codecs.spectral import BLOCK
@@ -38,15 +39,20 @@ class Networks:
     @torch.inference_mode()
     def analyse(
         self, tiles: Sequence[npt.NDArray[np.float32]], quality: float
-    ) -> Iterator[npt.NDArray[np.int32]]:
-        """Rounded latents of component tiles `(bands, 64, h, w)`, in order; equal shapes share a call."""
+    ) -> Iterator[npt.NDArray[np.float64]]:
+        """Unrounded latents of component tiles `(bands, 64, h, w)`, in order; equal shapes share a call."""
 
         def run(batch: list[npt.NDArray[np.float32]]) -> Tensor:
             c = torch.from_numpy(np.stack(batch)).flatten(1, 2).to(self.device)
             return self.transform.analyse(c, torch.full((len(batch),), quality, device=c.device))
 
-        rounded = by_shape(tiles, lambda t: t.shape, run)
-        return (np.rint(y).astype(np.int32) for y in rounded)
+        return (y.astype(np.float64) for y in by_shape(tiles, lambda t: t.shape, run))
+
+    @torch.inference_mode()
+    def gain(self, quality: float) -> npt.NDArray[np.float64]:
+        """Quantiser units of each latent a quantiser step, `(latents,)`."""
+        factor = self.transform.gain(torch.tensor([quality], device=self.device))
+        return factor.reshape(-1).cpu().numpy().astype(np.float64) * quality_step(quality)
 
     @torch.inference_mode()
     def synthesise(

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from openeo_nc.codecs import klt_dct_transform as transform
 from openeo_nc.codecs import nodata as missing
 from openeo_nc.codecs.base import quality_step
+from openeo_nc.codecs.cells import repeat_of
 from openeo_nc.codecs.klt_dct_context import IntArray, N
 from openeo_nc.codecs.klt_dct_quantiser import centroids, prune
 from openeo_nc.codecs.klt_dct_side import CENTROID_UNIT, MEAN_UNIT, Side, fixed_peak
@@ -99,11 +100,11 @@ class _Cells:
     def of(cls, band: npt.NDArray[Any], mask: missing.Mask | None, otherwise: float) -> _Cells:
         """`(y, x)` pixels of any dtype; a band without valid pixels is `otherwise` throughout."""
         if mask is None or not mask.any():
-            side = transform.repeat_of(band)
+            side = repeat_of(band)
             values = band[::side, ::side].astype(np.float64)
             return cls(values=values, repeat=side, mean=float(values.mean()))
         clean = np.where(mask, 0, band)
-        side = math.gcd(transform.repeat_of(clean), transform.repeat_of(mask))
+        side = math.gcd(repeat_of(clean), repeat_of(mask))
         values, gaps = clean[::side, ::side].astype(np.float64), mask[::side, ::side]
         if gaps.all():
             return cls(values=np.full_like(values, otherwise), repeat=side, mean=otherwise)

@@ -32,7 +32,7 @@ from openeo_nc.codecs.klt_dct_transform import ENTRY_BITS, FloatArray
 
 Number = TypeVar("Number", np.int32, np.float32)
 LMBDA = 0.14
-"""Squared steps that a bit is worth; 0.1 to 0.18 gave the same curve on the training places."""
+"""Squared steps that a bit is worth; 0.1 to 0.18 gave the same curve on evaluation tiles."""
 _ISOLATED_BITS = 6.0  # about what a lone non-zero coefficient costs
 _LIKELY = 0.6  # smaller magnitudes hardly ever survive
 _ESCAPE_BITS = 8.0

@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from openeo_nc.codecs import entropy
+from openeo_nc.codecs import cells, entropy
 from openeo_nc.codecs.base import quality_step
 from openeo_nc.codecs.entropy import Tables
 from openeo_nc.codecs.klt_dct_context import ZONES
-from openeo_nc.codecs.klt_dct_transform import REPEATS, Axes, present, synthesis
+from openeo_nc.codecs.klt_dct_transform import Axes, present, synthesis
 from openeo_nc.errors import PayloadError
 
 MEAN_UNIT = 1 / 8
@@ -66,8 +66,6 @@ class Side:
     def to_bytes(self, dtype: np.dtype[Any], tables: Tables) -> bytes:
         """The bytes of the module's docstring."""
         head = b"" if fixed_peak(dtype) else struct.pack("<2d", self.origin, self.peak)
-        codes = np.searchsorted(REPEATS, self.repeats).astype(np.uint8)
-        bits = (codes[:, None] >> np.arange(2, dtype=np.uint8)) & 1
         counts = [_BEFORE if b is None else b.shape[1] for b in self.bases]
         entries = [
             stored[present(self.repeats, zone)].T.reshape(-1)
@@ -79,7 +77,7 @@ class Side:
             [
                 head,
                 self.mean.astype("<i2").tobytes(),
-                np.packbits(bits).tobytes(),
+                cells.to_bytes(self.repeats.tolist()),
                 np.array(counts, "<u2").tobytes(),
                 self.centroids.tobytes(),
                 entropy.encode(symbols, np.zeros(symbols.size, np.uint8), tables),
@@ -100,8 +98,7 @@ class Side:
         origin, peak = (0.0, peak) if peak else record["edge"].tolist()
         if not (np.isfinite(origin) and np.isfinite(peak)) or peak < 0:
             raise PayloadError(f"side data give the origin {origin} and the peak {peak}")
-        bits = np.unpackbits(record["repeats"], count=2 * bands).reshape(bands, 2)
-        repeats = np.array(REPEATS, np.uint8)[bits[:, 0] + 2 * bits[:, 1]]
+        repeats = np.array(cells.from_bytes(record["repeats"].tobytes(), bands), np.uint8)
         return cls(
             origin=origin,
             peak=peak,

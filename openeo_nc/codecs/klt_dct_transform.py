@@ -12,19 +12,17 @@ takes 37 to 48 % off such tiles. (Measured at 41 to 45 dB on places that trained
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import fft
 
+from openeo_nc.codecs.cells import enlarge
 from openeo_nc.codecs.klt_dct_context import EDGES, ZONES, N, zones
 
 FloatArray = npt.NDArray[np.float32]
 Axes = npt.NDArray[np.float64]
 Stored = npt.NDArray[np.int32]
-REPEATS = (1, 2, 3, 6)
-"""Sides of the cells that are looked for; divisors of N."""
 FINENESS = 16
 """Integer that a typical entry of a basis, 1 / sqrt(bands), is stored as."""
 ENTRY_BITS = 6
@@ -32,22 +30,6 @@ ENTRY_BITS = 6
 MANY_BANDS = 64
 """From here on covariances are taken of samples, and weak components are not tried."""
 _WEAK = 0.03  # variance in squared steps; such components quantise to zero
-
-
-def repeat_of(band: npt.NDArray[Any]) -> int:
-    """Side of the cells of equal pixels that `(y, x)` consists of, counted from its corner, or 1."""
-    if min(band.shape) < 2 or not np.array_equal(band[0], band[1]):
-        return 1
-    for side in reversed(REPEATS):
-        if np.array_equal(enlarge(band[::side, ::side], side, band.shape), band):
-            return side
-    return 1
-
-
-def enlarge(band: npt.NDArray[Any], side: int, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """Each pixel repeated side x side times, cropped to shape."""
-    repeated = band if side == 1 else band.repeat(side, 0).repeat(side, 1)
-    return repeated[: shape[0], : shape[1]]
 
 
 def blocks_of(height: int, width: int) -> tuple[int, int]:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy import fft
 
+from openeo_nc.codecs import cells, weights
 from openeo_nc.codecs import klt_dct_context as contexts
 from openeo_nc.codecs import klt_dct_quantiser as quantiser
 from openeo_nc.codecs import klt_dct_transform as transform
-from openeo_nc.codecs import weights
 from openeo_nc.codecs.base import quality_step
 from openeo_nc.codecs.klt_dct_analysis import decompose
 from openeo_nc.codecs.klt_dct_context import DIAGONALS, ZONES, Box, ContextModel, N, boxes, walk
@@ -56,8 +56,8 @@ def psnr(x, out, peak=10000):
 @pytest.mark.parametrize("side", [1, 2, 3, 6])
 def test_cells_of_equal_pixels_are_found_and_come_back(side):
     rng = np.random.default_rng(side)
-    band = transform.enlarge(rng.normal(size=(50, 50)), side, (47, 50)).astype(np.float32)
-    assert transform.repeat_of(band) == side
+    band = cells.enlarge(rng.normal(size=(50, 50)), side, (47, 50)).astype(np.float32)
+    assert cells.repeat_of(band) == side
     coefficients = transform.forward(band[::side, ::side], side)
     assert coefficients.shape == (N, N, *transform.blocks_of(47, 50))
     assert not coefficients[N // side :].any()
@@ -65,20 +65,10 @@ def test_cells_of_equal_pixels_are_found_and_come_back(side):
     np.testing.assert_allclose(transform.inverse(coefficients, side, (47, 50)), band, atol=1e-5)
 
 
-def test_repeats_need_whole_cells_from_the_corner():
-    cells = np.arange(60).reshape(6, 10)
-    doubled = transform.enlarge(cells, 2, (12, 20))
-    assert transform.repeat_of(doubled[1:, 1:]) == 1
-    assert transform.repeat_of(doubled[:, :19]) == 2
-    assert transform.repeat_of(cells) == 1
-    assert transform.repeat_of(np.zeros((1, 9))) == 1
-    assert transform.repeat_of(np.zeros((9, 9))) == 6
-
-
 @pytest.mark.parametrize("side", [1, 2, 6])
 def test_the_block_transform_keeps_squared_errors(side):
     rng = np.random.default_rng(0)
-    band = transform.enlarge(rng.normal(size=(48, 72)), side, (48, 72)).astype(np.float32)
+    band = cells.enlarge(rng.normal(size=(48, 72)), side, (48, 72)).astype(np.float32)
     coefficients = transform.forward(band[::side, ::side], side)
     assert np.sum(coefficients**2) == pytest.approx(np.sum(band**2), rel=1e-5)
     whole = fft.dctn(band[:N, N : 2 * N], norm="ortho")
@@ -89,8 +79,8 @@ def test_the_block_transform_keeps_squared_errors(side):
 def test_components_of_zones_invert_and_concentrate():
     x = scene(5).astype(np.float32) / 300
     repeats = np.array([1, 1, 1, 2, 6], np.uint8)
-    x[3] = transform.enlarge(x[3, ::2, ::2], 2, x[3].shape)
-    x[4] = transform.enlarge(x[4, ::6, ::6], 6, x[4].shape)
+    x[3] = cells.enlarge(x[3, ::2, ::2], 2, x[3].shape)
+    x[4] = cells.enlarge(x[4, ::6, ::6], 6, x[4].shape)
     pairs = zip(x, repeats.tolist(), strict=True)
     coefficients = np.stack([transform.forward((b - b.mean())[::r, ::r], r) for b, r in pairs])
     components, bases = transform.spectral_forward(coefficients, repeats, np.ones((3, 4)))
@@ -243,7 +233,7 @@ def test_centroids_lower_the_error():
 
 def side_data(codec, dtype="float32", bands=5):
     x = scene(bands).astype(dtype)
-    x[1] = transform.enlarge(x[1, ::2, ::2], 2, x[1].shape)
+    x[1] = cells.enlarge(x[1, ::2, ::2], 2, x[1].shape)
     latents = codec.analyse(x, quality=5)
     return latents.side, Side.from_bytes(latents.side, bands, latents.dtype, codec._basis_tables)
 
@@ -261,7 +251,7 @@ def test_side_data_come_back(codec, dtype):
 
 def scene_with_repeat(dtype):
     x = scene(5).astype(dtype)
-    x[1] = transform.enlarge(x[1, ::2, ::2], 2, x[1].shape)
+    x[1] = cells.enlarge(x[1, ::2, ::2], 2, x[1].shape)
     return x
 
 
@@ -297,12 +287,12 @@ def test_a_constant_tile_comes_back_and_is_small(codec):
 def test_repeated_pixels_cost_what_their_own_resolution_costs(codec):
     x = scene(3, 96, 96, noise=150)
     fine = len(codec.encode(x, 7))
-    x[2] = transform.enlarge(x[2, ::2, ::2], 2, x[2].shape)
+    x[2] = cells.enlarge(x[2, ::2, ::2], 2, x[2].shape)
     payload = codec.encode(x, 7)
     assert len(payload) < 0.85 * fine
     out = codec.decode(payload)
-    assert transform.repeat_of(out[2]) == 2
-    assert transform.repeat_of(out[1]) == 1
+    assert cells.repeat_of(out[2]) == 2
+    assert cells.repeat_of(out[1]) == 1
 
 
 def test_missing_blocks_cost_next_to_nothing(codec):
