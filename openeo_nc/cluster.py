@@ -18,6 +18,20 @@ if TYPE_CHECKING:
 
 _POLL_SECONDS = 0.25
 _CONNECT_SECONDS = 10
+_ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
+
+
+def _worker_environment() -> dict[str, Any]:
+    """Variables that Dask sets for its workers, less the one that makes codecs slow.
+
+    It has glibc return all memory above 64 kB to the system at once, and so fetch and clear it
+    anew for every layer of a network: a tile of 12 x 366 x 372 took 0.66 s instead of 0.23.
+    """
+    import dask
+    import distributed  # noqa: F401  brings its defaults
+
+    given = dask.config.get(_ENVIRONMENT)
+    return {name: value for name, value in given.items() if name != "MALLOC_TRIM_THRESHOLD_"}
 
 
 @contextmanager
@@ -38,10 +52,12 @@ def connect(scheduler: str | None = None, *, workers: int | None = None) -> Iter
     SchedulerUnreachableError
         Nothing answers at the address.
     """
+    import dask
     from distributed import Client, LocalCluster
 
     with ExitStack() as stack:
         if scheduler is None:
+            stack.enter_context(dask.config.set({_ENVIRONMENT: _worker_environment()}))
             cluster = LocalCluster(
                 n_workers=workers or min(os.cpu_count() or 1, 4),
                 threads_per_worker=1,
