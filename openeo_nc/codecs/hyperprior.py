@@ -94,8 +94,7 @@ class HyperpriorCodec(Codec):
         header = bitstream.Header.of(latents, self._tag)
         if latents.empty:
             return bitstream.write(header, [], bitstream.content_digest(header))
-        z = self._networks.hyper_latent(latents.y)
-        z = np.clip(z, -Z_LIMIT, Z_LIMIT)
+        z = self._hyper_latent(latents.y)
         z_stream, y_stream = self._entropy.encode(latents.y, z, latents.quality)
         mask = (
             bitstream.encode_mask(latents.mask)
@@ -157,6 +156,13 @@ class HyperpriorCodec(Codec):
 
     def decode_batch(self, payloads: Sequence[bytes]) -> list[npt.NDArray[Any]]:
         return self._synthesise_all([self.unpack(p) for p in payloads])
+
+    def symbols(self, latents: Latents) -> list[tuple[IntArray, npt.NDArray[np.uint8]]]:
+        """What is coded of latents, and by which table, `(n,)` each, pass by pass; for training."""
+        return self._entropy.symbols(latents.y, self._hyper_latent(latents.y), latents.quality)
+
+    def _hyper_latent(self, y: IntArray) -> IntArray:
+        return np.clip(self._networks.hyper_latent(y), -Z_LIMIT, Z_LIMIT)
 
     def _latent_size(self, height: int, width: int) -> tuple[int, int]:
         return -(-height // self.card.stride), -(-width // self.card.stride)
@@ -245,7 +251,7 @@ class HyperpriorCodec(Codec):
         nearest = np.rint(y).astype(np.int32)
         if basis == "card":
             return nearest
-        z = np.clip(self._networks.hyper_latent(nearest), -Z_LIMIT, Z_LIMIT)
+        z = self._hyper_latent(nearest)
         return self._quantiser.quantise(y, z, quality, self._networks.gain(quality))
 
     def _trimmed(self, basis: SpectralBasis, y: IntArray) -> SpectralBasis:

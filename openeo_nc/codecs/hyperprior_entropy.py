@@ -113,20 +113,26 @@ class IntegerEntropyModel:
 
     def encode(self, y: IntArray, z: IntArray, quality: float) -> tuple[bytes, bytes]:
         """Streams of z and of y. z of `z_shape`, within +-127; its choice moves the rate only."""
-        z_coder = Encoder()
+        z_coder, coder = Encoder(), Encoder()
         z_coder.push(z.reshape(-1), self._z_index(z.shape), self.z_tables)
-        coder = Encoder()
+        for symbols, table in self.symbols(y, z, quality):
+            coder.push(symbols, table, self.y_tables)
+        return z_coder.finish(), coder.finish()
 
-        def push(mean: Any, table: npt.NDArray[np.uint8], mirrored: Any) -> IntArray:
+    def symbols(
+        self, y: IntArray, z: IntArray, quality: float
+    ) -> list[tuple[IntArray, npt.NDArray[np.uint8]]]:
+        """What is coded of y, and the table of each, `(n,)`, pass by pass."""
+        chosen, found = self.by_pass(y), []
+
+        def visit(mean: Any, table: npt.NDArray[np.uint8], mirrored: Any) -> IntArray:
             values = next(chosen)
             distance = values.astype(np.int64) - mean
-            symbols = np.where(mirrored, -distance, distance).astype(np.int32)
-            coder.push(symbols, table, self.y_tables)
+            found.append((np.where(mirrored, -distance, distance).astype(np.int32), table))
             return values
 
-        chosen = self.by_pass(y)
-        self.run(z, quality, y.shape[1:], push)
-        return z_coder.finish(), coder.finish()
+        self.run(z, quality, (y.shape[1], y.shape[2]), visit)
+        return found
 
     def decode(
         self, z_stream: bytes, y_stream: bytes, quality: float, height: int, width: int

@@ -13,54 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from openeo_nc.codecs import weights
 from openeo_nc.codecs.base import CodecCard
-from openeo_nc.codecs.entropy import Tables
 from openeo_nc.codecs.hyperprior import HyperpriorCodec
 from openeo_nc.codecs.hyperprior_entropy import (
-    PHASES,
-    SCALES,
     Arrays,
     integer_arrays,
 )
-from openeo_nc.codecs.hyperprior_rate import LOG_SCALE_GAIN, SCALE_MIN, SCALE_STEP
+from openeo_nc.codecs.hyperprior_rate import LOG_SCALE_GAIN, SCALE_MIN
 from openeo_nc.codecs.registry import card_document
+from openeo_nc.training.tables import fitted, hyper_tables, latent_tables, table_arrays
 
 BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
+TABLE_ROUNDS = 2
 QUALITIES = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)
-
-
-def logistic_pmf(mean: float, scale: float, reach: int) -> npt.NDArray[np.float64]:
-    """Probabilities of -reach..reach under a discretised logistic."""
-    edges = np.arange(-reach, reach + 2) - 0.5 - mean
-    upper = 1 / (1 + np.exp(np.clip(edges / scale, -500, 500)))
-    return np.asarray(upper[:-1] - upper[1:])
-
-
-def latent_tables() -> Tables:
-    """One table for each scale and fraction of the mean."""
-    scales = SCALE_MIN * np.exp(SCALE_STEP * np.arange(SCALES))
-    reach = int(np.ceil(scales[-1] * 12))
-    pmf = np.stack([logistic_pmf(p / 8, s, reach) for s in scales for p in range(PHASES)])
-    return Tables.from_pmf(pmf, np.full(len(pmf), -reach))
-
-
-def hyper_tables(mean: npt.NDArray[Any], scale: npt.NDArray[Any]) -> Tables:
-    """One table for each channel of z."""
-    pmf = np.stack(
-        [logistic_pmf(float(m), float(s), 127) for m, s in zip(mean, scale, strict=True)]
-    )
-    return Tables.from_pmf(pmf, np.full(len(pmf), -127))
-
-
-def trimmed(tables: Tables) -> Tables:
-    """The same tables without the columns that none of them uses."""
-    used = np.flatnonzero(tables.freq[:, :-1].any(axis=0))
-    columns = [*range(used[0], used[-1] + 1), tables.freq.shape[1] - 1]
-    return Tables(freq=tables.freq[:, columns], offset=tables.offset + np.int32(used[0]))
 
 
 def shipped_arrays(checkpoint: dict[str, Any]) -> Arrays:
@@ -68,17 +36,9 @@ def shipped_arrays(checkpoint: dict[str, Any]) -> Arrays:
     state = {k: v.detach().cpu().numpy() for k, v in checkpoint["average"].items()}
     entropy = {k.removeprefix("entropy."): v for k, v in state.items() if k.startswith("entropy.")}
     arrays = {f"entropy.{k}": v for k, v in integer_arrays(entropy).items()}
-    tables = {
-        "y_tables": trimmed(latent_tables()),
-        "z_tables": trimmed(
-            hyper_tables(
-                entropy["z_mean"], SCALE_MIN + np.exp(LOG_SCALE_GAIN * entropy["z_log_scale"])
-            )
-        ),
-    }
-    for name, t in tables.items():
-        arrays[f"entropy.{name}.freq"] = t.freq.astype(np.uint16 if t.freq.max() < 65536 else "u4")
-        arrays[f"entropy.{name}.offset"] = t.offset
+    z_scale = SCALE_MIN + np.exp(LOG_SCALE_GAIN * entropy["z_log_scale"])
+    arrays |= table_arrays("y_tables", latent_tables())
+    arrays |= table_arrays("z_tables", hyper_tables(entropy["z_mean"], z_scale))
     arrays["entropy.slices"] = np.array(checkpoint["widths"]["slices"], np.int32)
     for name, size in checkpoint["widths"].items():
         arrays[f"widths.{name}"] = np.array(size, np.int32)
@@ -101,7 +61,7 @@ def export(checkpoint_path: Path, data: Path, split_path: Path, folder: Path, co
     checkpoint_path
         What `train` wrote.
     data
-        Folder of the evaluation files.
+        Folder of the files of the split: training places fit the tables, the others evaluate.
     split_path
         The split file of the run.
     folder
@@ -115,7 +75,6 @@ def export(checkpoint_path: Path, data: Path, split_path: Path, folder: Path, co
     for name in ("weights", "cards"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     file = f"{codec_id}-1.safetensors"
-    digest = weights.save(shipped_arrays(checkpoint), folder / "weights" / file)
     card = CodecCard(
         codec_id=codec_id,
         title="Learned codec for the twelve bands of Sentinel-2 L2A",
@@ -137,12 +96,17 @@ def export(checkpoint_path: Path, data: Path, split_path: Path, folder: Path, co
         embedding=True,
         quality=(1.0, 8.0, 5.0),
         resolution=10.0,
-        weights=file,
-        weights_sha256=digest,
+        weights=None,
+        weights_sha256=None,
         decode_tolerance=1.0,
         licence="Apache-2.0",
         attributions=tuple(split["attributions"]),
     )
+    arrays = shipped_arrays(checkpoint)
+    for _ in range(TABLE_ROUNDS):  # what is chosen depends on the tables, which depend on it
+        arrays |= table_arrays("y_tables", fitted(HyperpriorCodec(card, arrays, None), data, split))
+    digest = weights.save(arrays, folder / "weights" / file)
+    card = replace(card, weights=file, weights_sha256=digest)
     codec = HyperpriorCodec(card, weights.load(card, [folder / "weights"]), None)
     card = replace(card, evaluation=_evaluation(codec, checkpoint, data, split_path, command))
     path = folder / "cards" / f"{codec_id}.json"
