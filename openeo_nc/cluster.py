@@ -61,7 +61,7 @@ def connect(scheduler: str | None = None, *, workers: int | None = None) -> Iter
             cluster = LocalCluster(
                 n_workers=workers or min(os.cpu_count() or 1, 4),
                 threads_per_worker=1,
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",  # any free port
                 silence_logs=logging.ERROR,  # a worker slow to end is no news
             )
             yield stack.enter_context(Client(stack.enter_context(cluster)))
