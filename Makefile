@@ -2,8 +2,8 @@
 #   make demo    run the demonstration; opens with demo-out/report.html
 #   make test    run the tests
 #   make lint types wheel    what CI checks besides
-# On Linux without a GPU, the small build of torch saves 3 GB:
-#   make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+# On Linux without a GPU, the CPU build of torch saves 3 GB; PyTorch's install page gives the URL:
+#   make demo PIP_ARGS="--extra-index-url URL"
 
 VENV ?= .venv
 PIP_ARGS ?=
