@@ -62,7 +62,7 @@ def connect(scheduler: str | None = None, *, workers: int | None = None) -> Iter
                 n_workers=workers or min(os.cpu_count() or 1, 4),
                 threads_per_worker=1,
                 dashboard_address="127.0.0.1:0",  # any free port
-                silence_logs=logging.ERROR,  # a worker slow to end is no news
+                silence_logs=logging.CRITICAL,  # what fails is raised here, once
             )
             yield stack.enter_context(Client(stack.enter_context(cluster)))
             return
