@@ -19,9 +19,18 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 import numpy.typing as npt
 
-from openeo_nc.codecs import bitstream, cells, weights
+from openeo_nc.codecs import cells, weights
 from openeo_nc.codecs import nodata as missing
-from openeo_nc.codecs.base import MAX_ELEMENTS, Basis, Codec, CodecCard, Latents, quality_step
+from openeo_nc.codecs.base import (
+    MAX_ELEMENTS,
+    Basis,
+    CodecCard,
+    IntArray,
+    Latents,
+    quality_step,
+)
+from openeo_nc.codecs.bitstream import Header
+from openeo_nc.codecs.framing import FramedCodec, pixels_shape, stored_nodata
 from openeo_nc.codecs.hyperprior_entropy import Z_LIMIT, IntegerEntropyModel
 from openeo_nc.codecs.hyperprior_quantiser import Quantiser
 from openeo_nc.codecs.spectral import (
@@ -37,13 +46,12 @@ from openeo_nc.errors import (
     BandMismatchError,
     DataTypeUnsupportedError,
     InvalidParameterError,
+    OpenEONCError,
     PayloadError,
 )
 
 if TYPE_CHECKING:
     from openeo_nc.codecs.hyperprior_inference import Networks
-
-IntArray = npt.NDArray[np.int32]
 
 
 def load(card: CodecCard, *, device: str | None = None) -> HyperpriorCodec:
@@ -51,16 +59,16 @@ def load(card: CodecCard, *, device: str | None = None) -> HyperpriorCodec:
     return HyperpriorCodec(card, weights.load(card), device)
 
 
-class HyperpriorCodec(Codec):
+class HyperpriorCodec(FramedCodec):
     """One trained model, ready to use."""
 
     def __init__(
         self, card: CodecCard, arrays: dict[str, npt.NDArray[Any]], device: str | None
     ) -> None:
-        self.card = card
+        super().__init__(card, coded_sections=2)
+        self._bands = len(card.bands or ())
         self._device = device
         self._arrays = arrays
-        self._tag = bitstream.codec_tag(card)
         self._card_basis = SpectralBasis.of_axes(
             arrays["card_mean"].astype(np.float64), list(arrays["card_axes"].astype(np.float64))
         )
@@ -90,56 +98,17 @@ class HyperpriorCodec(Codec):
     def synthesise(self, latents: Latents) -> npt.NDArray[Any]:
         return self._synthesise_all([latents])[0]
 
-    def pack(self, latents: Latents) -> bytes:
-        header = bitstream.Header.of(latents, self._tag)
-        if latents.empty:
-            return bitstream.write(header, [], bitstream.content_digest(header))
-        z = self._hyper_latent(latents.y)
-        z_stream, y_stream = self._entropy.encode(latents.y, z, latents.quality)
-        mask = (
-            bitstream.encode_mask(latents.mask)
-            if header.masked and latents.mask is not None
-            else b""
-        )
-        digest = bitstream.content_digest(
-            header, latents.y, z, latents.side, latents.mask if header.masked else None
-        )
-        return bitstream.write(header, [latents.side, mask, z_stream, y_stream], digest)
+    def _check_side(self, header: Header, side: bytes) -> None:
+        self._side_of(side, header.basis)
 
-    def unpack(self, payload: bytes) -> Latents:
-        header, sections, digest = bitstream.read(payload, tag=self._tag)
-        bands, height, width = header.shape
-        low, high, _ = self.card.quality
-        if bands != len(self.card.bands or ()) or not low <= header.quality <= high:
-            raise PayloadError(
-                f"the payload says {bands} bands at quality {header.quality}; this codec has "
-                f"{len(self.card.bands or ())} bands and qualities {low} to {high}"
-            )
-        size = (self._entropy.latents, *self._latent_size(height, width))
-        side, mask = b"", None
-        if header.empty:
-            y = np.zeros(size, np.int32)
-            mask = np.ones(header.shape, bool)
-            bitstream.check_digest(header, digest)
-        else:
-            if len(sections) != 4:
-                raise PayloadError(f"the payload has {len(sections)} sections, expected 4")
-            side = sections[0]
-            self._side_of(side, header.basis)
-            if header.masked:
-                mask = bitstream.decode_mask(sections[1], header.shape)
-            y, z = self._entropy.decode(sections[2], sections[3], header.quality, *size[1:])
-            bitstream.check_digest(header, digest, y, z, side, mask)
-        return Latents(
-            y=y,
-            quality=header.quality,
-            shape=header.shape,
-            dtype=header.dtype,
-            basis=header.basis,
-            side=side,
-            mask=mask,
-            nodata=header.nodata,
-        )
+    def _code(self, latents: Latents) -> tuple[list[bytes], list[IntArray]]:
+        z = self._hyper_latent(latents.y)
+        return list(self._entropy.encode(latents.y, z, latents.quality)), [latents.y, z]
+
+    def _decode(self, header: Header, sections: list[bytes]) -> list[IntArray]:
+        _, height, width = self._latent_shape(header.shape, PayloadError)
+        z_stream, y_stream = sections
+        return list(self._entropy.decode(z_stream, y_stream, header.quality, height, width))
 
     def embedding_step(self, quality: float) -> float:
         return quality_step(quality)
@@ -164,8 +133,15 @@ class HyperpriorCodec(Codec):
     def _hyper_latent(self, y: IntArray) -> IntArray:
         return np.clip(self._networks.hyper_latent(y), -Z_LIMIT, Z_LIMIT)
 
-    def _latent_size(self, height: int, width: int) -> tuple[int, int]:
-        return -(-height // self.card.stride), -(-width // self.card.stride)
+    def _latent_shape(
+        self, shape: tuple[int, ...], error: type[OpenEONCError]
+    ) -> tuple[int, int, int]:
+        if len(shape) != 3 or shape[0] != self._bands:
+            raise (BandMismatchError if error is InvalidParameterError else error)(
+                f"an array of shape {shape}; {self.card.codec_id} takes (bands, y, x) with the "
+                f"{self._bands} bands {', '.join(self.card.bands or ())}"
+            )
+        return self._entropy.latents, -(-shape[1] // BLOCK), -(-shape[2] // BLOCK)
 
     def _analyse_all(
         self,
@@ -188,22 +164,21 @@ class HyperpriorCodec(Codec):
         coded = self._networks.analyse([t[1] for t in tiles if t is not None], level)
         latents = []
         for x, mask, cell_sides, tile in zip(xs, masks, repeats, tiles, strict=True):
-            size = (self._entropy.latents, *self._latent_size(*x.shape[1:]))
-            y = np.zeros(size, np.int32)
+            y = np.zeros(self._latent_shape(x.shape, InvalidParameterError), np.int32)
             if tile is not None:
                 y = self._rounded(next(coded), level, basis)
             latents.append(
                 Latents(
                     y=y,
                     quality=level,
-                    shape=(x.shape[0], x.shape[1], x.shape[2]),
+                    shape=pixels_shape(x),
                     dtype=x.dtype,
                     basis=basis,
                     side=b""
                     if tile is None or basis == "card"
                     else cells.to_bytes(cell_sides) + self._trimmed(tile[0], y).to_bytes(),
                     mask=mask,
-                    nodata=None if nodata is None or math.isnan(nodata) else float(nodata),
+                    nodata=stored_nodata(nodata),
                 )
             )
         return latents
@@ -263,7 +238,7 @@ class HyperpriorCodec(Codec):
 
     def _side_of(self, side: bytes, basis: Basis) -> tuple[SpectralBasis, list[int]]:
         """Basis and sides of cells of latents: their own, or the card's, which needs no bytes."""
-        bands = len(self.card.bands or ())
+        bands = self._bands
         if basis == "tile":
             start = -(-bands // 4)
             return SpectralBasis.from_bytes(side[start:], bands), cells.from_bytes(side, bands)
@@ -271,22 +246,8 @@ class HyperpriorCodec(Codec):
             raise PayloadError(f"{len(side)} bytes of spectral basis beside the card's own")
         return self._card_basis, [1] * bands
 
-    def _checked_quality(self, quality: float | None) -> float:
-        low, high, default = self.card.quality
-        level = default if quality is None else float(quality)
-        if not low <= level <= high:
-            raise InvalidParameterError(
-                f"quality {quality}: expected a number from {low} to {high}"
-            )
-        return bitstream.round_quality(level)
-
     def _check(self, x: npt.NDArray[Any]) -> None:
-        bands = self.card.bands or ()
-        if x.ndim != 3 or x.shape[0] != len(bands):
-            raise BandMismatchError(
-                f"an array of shape {x.shape}; {self.card.codec_id} takes (bands, y, x) with the "
-                f"{len(bands)} bands {', '.join(bands)}"
-            )
+        self._latent_shape(x.shape, InvalidParameterError)
         if x.dtype.name not in self.card.dtypes:
             raise DataTypeUnsupportedError(
                 f"dtype {x.dtype}; {self.card.codec_id} takes {', '.join(self.card.dtypes)}"

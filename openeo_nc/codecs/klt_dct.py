@@ -8,19 +8,20 @@ integers, `klt_dct_context` the tables that code them, and `klt_dct_side` holds 
 
 from __future__ import annotations
 
-import math
 import struct
 from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from openeo_nc.codecs import bitstream, entropy, weights
+from openeo_nc.codecs import entropy, weights
 from openeo_nc.codecs import klt_dct_quantiser as quantiser
 from openeo_nc.codecs import klt_dct_transform as transform
 from openeo_nc.codecs import nodata as missing
-from openeo_nc.codecs.base import MAX_ELEMENTS, Basis, Codec, CodecCard, Latents, quality_step
+from openeo_nc.codecs.base import MAX_ELEMENTS, Basis, CodecCard, Latents, quality_step
+from openeo_nc.codecs.bitstream import Header
 from openeo_nc.codecs.entropy import Tables
+from openeo_nc.codecs.framing import FramedCodec, pixels_shape, stored_nodata
 from openeo_nc.codecs.klt_dct_analysis import decompose
 from openeo_nc.codecs.klt_dct_context import (
     Box,
@@ -49,12 +50,11 @@ def load(card: CodecCard, *, device: str | None = None) -> KltDctCodec:
     return KltDctCodec(card, weights.load(card))
 
 
-class KltDctCodec(Codec):
+class KltDctCodec(FramedCodec):
     """The codec with its tables, ready to use."""
 
     def __init__(self, card: CodecCard, arrays: dict[str, npt.NDArray[Any]]) -> None:
-        self.card = card
-        self._tag = bitstream.codec_tag(card)
+        super().__init__(card, coded_sections=1)
         self._model = ContextModel.from_weights(arrays)
         try:
             self._basis_tables = Tables(
@@ -75,20 +75,20 @@ class KltDctCodec(Codec):
         level = self._checked_quality(quality)
         self._check(x, nodata, basis)
         mask = missing.find(x, nodata)
-        side, y = b"", np.zeros(_latent_shape(x.shape), np.int32)
+        side, y = b"", np.zeros(self._latent_shape(x.shape, InvalidParameterError), np.int32)
         if mask is None or not mask.all():
             tile = decompose(x, mask, level)
             integers = quantiser.quantise(self._model, tile.components, tile.valid)
             side = tile.side(integers).to_bytes(x.dtype, self._basis_tables)
-            y[: len(integers) * N * N] = integers.reshape(-1, *y.shape[1:])
+            y = self._latents_of(integers, y.shape)
         return Latents(
             y=y,
             quality=level,
-            shape=(x.shape[0], x.shape[1], x.shape[2]),
+            shape=pixels_shape(x),
             dtype=x.dtype,
             side=side,
             mask=mask,
-            nodata=None if nodata is None or math.isnan(nodata) else float(nodata),
+            nodata=stored_nodata(nodata),
         )
 
     def synthesise(self, latents: Latents) -> npt.NDArray[Any]:
@@ -108,58 +108,30 @@ class KltDctCodec(Codec):
                 values[i] += side.origin + float(side.mean[i]) * MEAN_UNIT * step
         return missing.restore(values, latents.dtype, latents.mask, latents.nodata)
 
-    def pack(self, latents: Latents) -> bytes:
-        header = bitstream.Header.of(latents, self._tag)
-        if latents.empty:
-            return bitstream.write(header, [], bitstream.content_digest(header))
-        kept = _kept(latents)
-        mask = latents.mask if header.masked else None
-        sections = [latents.side, *([] if mask is None else [bitstream.encode_mask(mask)])]
-        digest = bitstream.content_digest(header, kept, latents.side, mask)
-        return bitstream.write(header, [*sections, self._coded(kept)], digest)
-
-    def unpack(self, payload: bytes) -> Latents:
-        header, sections, digest = bitstream.read(payload, tag=self._tag)
-        y = np.zeros(_latent_shape(header.shape, PayloadError), np.int32)
-        side, mask = b"", None
-        low, high, _ = self.card.quality
-        expected = 0 if header.empty else 2 + header.masked
-        if len(sections) != expected or not low <= header.quality <= high:
-            raise PayloadError(
-                f"the payload has {len(sections)} sections and quality {header.quality}; "
-                f"expected {expected}, and {low} to {high}"
+    def _latent_shape(
+        self, shape: tuple[int, ...], error: type[OpenEONCError]
+    ) -> tuple[int, int, int]:
+        rows, columns = transform.blocks_of(shape[1], shape[2])
+        channels = shape[0] * N * N
+        if shape[0] > MAX_BANDS or channels * rows * columns > 2 * MAX_ELEMENTS:
+            raise error(
+                f"a tile of shape {shape} is too large for klt-dct: at most {MAX_BANDS} bands and, "
+                f"in whole blocks of {N} x {N} pixels, {2 * MAX_ELEMENTS} values"
             )
-        if header.empty:
-            mask = np.ones(header.shape, bool)
-            bitstream.check_digest(header, digest)
-        else:
-            side = sections[0]
-            Side.from_bytes(side, header.shape[0], header.dtype, self._basis_tables)
-            if header.masked:
-                mask = bitstream.decode_mask(sections[1], header.shape)
-            kept = self._decoded(sections[-1], header.shape)
-            bitstream.check_digest(header, digest, kept, side, mask)
-            y[: len(kept) * N * N] = kept.reshape(-1, *y.shape[1:])
-        return Latents(
-            y=y,
-            quality=header.quality,
-            shape=header.shape,
-            dtype=header.dtype,
-            basis=header.basis,
-            side=side,
-            mask=mask,
-            nodata=header.nodata,
-        )
+        return channels, rows, columns
+
+    def _check_side(self, header: Header, side: bytes) -> None:
+        Side.from_bytes(side, header.shape[0], header.dtype, self._basis_tables)
+
+    def _code(self, latents: Latents) -> tuple[list[bytes], list[IntArray]]:
+        kept = _kept(latents)
+        return [self._coded(kept)], [kept]
+
+    def _decode(self, header: Header, sections: list[bytes]) -> list[IntArray]:
+        return [self._decoded(sections[0], header.shape)]
 
     def embedding_step(self, quality: float) -> float:
         return quality_step(quality)
-
-    def _checked_quality(self, quality: float | None) -> float:
-        low, high, default = self.card.quality
-        value = default if quality is None else float(quality)
-        if not low <= value <= high:
-            raise InvalidParameterError(f"quality {value}: expected {low} to {high}")
-        return bitstream.round_quality(value)
 
     def _check(self, x: npt.NDArray[Any], nodata: float | None, basis: str) -> None:
         if x.dtype.name not in self.card.dtypes:
@@ -221,20 +193,6 @@ class KltDctCodec(Codec):
         walk(self._model, extents, blocks, visit)
         decoder.finish()
         return quantiser.unskew(planes)
-
-
-def _latent_shape(
-    shape: tuple[int, ...], error: type[OpenEONCError] = InvalidParameterError
-) -> tuple[int, int, int]:
-    """Shape of y for pixels `(bands, y, x)`; error if a tile is too large for the codec."""
-    rows, columns = transform.blocks_of(shape[1], shape[2])
-    channels = shape[0] * N * N
-    if shape[0] > MAX_BANDS or channels * rows * columns > 2 * MAX_ELEMENTS:
-        raise error(
-            f"a tile of shape {shape} is too large for klt-dct: at most {MAX_BANDS} bands and, "
-            f"in whole blocks of {N} x {N} pixels, {2 * MAX_ELEMENTS} values"
-        )
-    return channels, rows, columns
 
 
 def _kept(latents: Latents) -> IntArray:
