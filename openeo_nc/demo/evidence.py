@@ -104,7 +104,7 @@ def _colour_bands(cube: xr.DataArray) -> list[int]:
     labels = [str(label) for label in cube["bands"].values]
     if all(band in labels for band in _TRUE_COLOUR):
         return [labels.index(band) for band in _TRUE_COLOUR]
-    return [min(i, len(labels) - 1) for i in (2, 1, 0)]
+    return [2, 1, 0] if len(labels) > 2 else [0, 0, 0]
 
 
 def _detail(original: Values) -> tuple[slice, slice]:
