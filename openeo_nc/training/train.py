@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +17,19 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from openeo_nc.codecs.hyperprior_rate import EntropyModel
-from openeo_nc.codecs.hyperprior_transform import Transform, Widths, step
-from openeo_nc.codecs.spectral import (
-    BLOCK,
-    UNIT,
-    ZONES,
-    SpectralBasis,
-    block_dct,
-    principal_axes,
-    zone_covariances,
-)
+from openeo_nc.codecs.hyperprior_transform import Widths
+from openeo_nc.codecs.spectral import UNIT, SpectralBasis
 from openeo_nc.errors import OutputExistsError
-from openeo_nc.training.data import Source, load_places, samples
+from openeo_nc.training.data import load_places, samples
+from openeo_nc.training.evaluate import evaluate, evaluation_tiles
+from openeo_nc.training.model import Model, follow, loss_of
+from openeo_nc.training.spectra import card_basis, components, strongest
 from openeo_nc.training.split import load_split
 
 CONFIG = Path(__file__).parent / "configs" / "s2l2a-hyperprior.json"
 """Configuration of the shipped codec."""
-SIDE_BYTES = 200
-"""Of the spectral basis, about; counted by `evaluate`."""
-LAMBDA_STEP = 0.13
-"""1 / lambda = LAMBDA_STEP * step^2, bits against squared error in card units: the trade-off at
-which uniform quantisation with that step is optimal (H.264 uses the same constant)."""
+LOG_EVERY = 50
+Samples = Iterator[npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,146 +55,13 @@ class TrainConfig:
     evaluate_every: int = 1500
     threads: int | None = None
     """CPU threads; None leaves it to torch."""
+    device: str = "cpu"
+    """torch device, e.g. `cuda`."""
     widths: dict[str, Any]
 
 
 def read_config(path: Path) -> TrainConfig:
     return TrainConfig(**json.loads(path.read_text()))
-
-
-class Model(torch.nn.Module):
-    """Transform and entropy model, trained together."""
-
-    def __init__(self, widths: Widths, selected: Tensor) -> None:
-        super().__init__()
-        self.transform = Transform(widths, selected)
-        self.entropy = EntropyModel(widths)
-
-    def forward(
-        self, u: Tensor, quality: Tensor, *, noisy: bool
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Reconstruction, bits of y a sample, bits of z a sample, and rounded y."""
-        y = self.transform.analyse(u, quality)
-        y_hat = y + (y.detach().round() - y.detach())
-        context = y_hat.detach()
-        z = self.entropy.hyper_latent(context)
-        z_hat = z + (z.detach().round() - z.detach())
-        mean, index = self.entropy(context, z_hat, quality)
-        if noisy:
-            y_rated = y + torch.rand_like(y) - 0.5
-            z_rated = z + torch.rand_like(z) - 0.5
-        else:
-            y_rated, z_rated = y_hat, z_hat
-        bits_y = self.entropy.y_bits(y_rated, mean, index).sum(dim=(1, 2, 3))
-        bits_z = self.entropy.z_bits(z_rated).sum(dim=(1, 2, 3))
-        return self.transform.synthesise(y_hat, quality), bits_y, bits_z, y_hat
-
-
-def card_basis(places: dict[str, list[Source]], weights: dict[str, float]) -> SpectralBasis:
-    """The card's spectral basis, from statistics averaged over places."""
-    moments, mean, share = np.zeros((ZONES, 12, 12)), np.zeros(12), 0.0
-    for name, sources in places.items():
-        w = weights.get(name, 1.0)
-        for source in sources:
-            x = source.pixels.astype(np.float64)
-            mean += w / len(sources) * x.mean(axis=(1, 2))
-            x = x[:, : x.shape[1] // BLOCK * BLOCK, : x.shape[2] // BLOCK * BLOCK]
-            centred = x - x.mean(axis=(1, 2), keepdims=True)
-            moments += w / len(sources) * zone_covariances(block_dct(centred))
-        share += w
-    return SpectralBasis.of_axes(mean / share, [principal_axes(m) for m in moments / share])
-
-
-def components(
-    x: npt.NDArray[np.float32], card: SpectralBasis, own: bool
-) -> npt.NDArray[np.float32]:
-    """A crop in spectral components, `(768, y / 8, x / 8)` float32."""
-    mean = np.rint(x.mean(axis=(1, 2), dtype=np.float64)) if own else card.mean
-    c = block_dct(x - mean[:, None, None])
-    basis = SpectralBasis.of_tile(mean, c, reference=card) if own else card
-    return basis.forward(c).astype(np.float32).reshape(-1, *c.shape[2:])
-
-
-def strongest(cs: list[npt.NDArray[np.float32]], count: int) -> npt.NDArray[np.int64]:
-    """Indexes of the coefficients that are worth most bits at the highest quality, strongest first."""
-    worth = np.mean([np.log1p((c / 75.0) ** 2).mean(axis=(1, 2)) for c in cs], axis=0)
-    return np.argsort(-worth, kind="stable")[:count]
-
-
-def batches(
-    stream: Iterator[npt.NDArray[np.float32]],
-    card: SpectralBasis,
-    config: TrainConfig,
-    rng: np.random.Generator,
-) -> Iterator[Tensor]:
-    while True:
-        us = [
-            components(next(stream), card, rng.random() >= config.card_basis_share)
-            for _ in range(config.batch)
-        ]
-        yield torch.from_numpy(np.stack(us))
-
-
-def loss_of(model: Model, u: Tensor, quality: Tensor) -> tuple[Tensor, dict[str, float]]:
-    """Mean over samples of (bits + lambda * squared error) a pixel, weighted to even out the rates."""
-    u_hat, bits_y, bits_z, _ = model(u, quality, noisy=True)
-    pixels = u.shape[-2] * u.shape[-1] * BLOCK**2
-    error = ((u_hat - u) ** 2).sum(dim=(1, 2, 3)) / pixels
-    rate = (bits_y + bits_z) / pixels
-    weight = (12 * 0.05 * 1.55 ** (quality - 1)) ** -0.8
-    loss = ((rate + error / (LAMBDA_STEP * step(quality) ** 2)) * weight).mean()
-    return loss, {
-        "rate": float(rate.detach().mean() / 12),
-        "z": float(bits_z.detach().mean() / pixels / 12),
-        "psnr": float((10 * torch.log10(1e8 / (error.detach() / 12))).mean()),
-    }
-
-
-@torch.no_grad()
-def follow(average: Model, model: Model, decay: float) -> None:
-    """One step of the moving average of the parameters."""
-    for a, p in zip(average.parameters(), model.parameters(), strict=True):
-        a.lerp_(p, 1 - decay)
-
-
-@torch.no_grad()
-def evaluate(
-    model: Model,
-    places: dict[str, list[npt.NDArray[np.float32]]],
-    card: SpectralBasis,
-    qualities: tuple[float, ...] = (2.0, 4.0, 6.0),
-) -> dict[str, list[list[float]]]:
-    """Estimated [bpppb, PSNR] a quality for every place; basis bytes counted, headers not."""
-    model.eval()
-    out: dict[str, list[list[float]]] = {}
-    for name, tiles in places.items():
-        rows = []
-        for q in qualities:
-            scores = []
-            for x in tiles:
-                u = torch.from_numpy(components(x, card, True))[None]
-                u_hat, bits_y, bits_z, _ = model(u, torch.tensor([q]), noisy=False)
-                mse = float(((u_hat - u) ** 2).mean())
-                bits = float(bits_y + bits_z) + 8 * SIDE_BYTES
-                scores.append([bits / x.size, 10 * math.log10(1e8 / mse)])
-            rows.append([float(v) for v in np.mean(scores, axis=0)])
-        out[name] = rows
-    model.train()
-    return out
-
-
-def evaluation_tiles(data: Path, split: dict[str, Any]) -> dict[str, list[npt.NDArray[np.float32]]]:
-    """The evaluation files as they are, cut to whole multiples of 32 pixels."""
-    import rasterio
-
-    tiles: dict[str, list[npt.NDArray[np.float32]]] = {}
-    for entry in split["evaluation"]:
-        for name in entry["files"]:
-            with rasterio.open(data / name) as file:
-                x = file.read().astype(np.float32)
-            h, w = (n // 32 * 32 for n in x.shape[1:])
-            tiles.setdefault(entry["place"], []).append(x[:, :h, :w])
-    return tiles
 
 
 def train(
@@ -243,77 +101,119 @@ def train(
     evaluation = evaluation_tiles(data, split)
     card = card_basis(places, config.place_weights)
     stream = samples(places, config.place_weights, config.crop, rng)
-    widths = Widths.of(config.widths)
-    selected = strongest([components(next(stream), card, True) for _ in range(200)], widths.latents)
-    model = Model(widths, torch.from_numpy(selected))
+    model = start_model(Widths.of(config.widths), stream, card).to(config.device)
+    run = Run(config=config, out=out, card=card, model=model)
+    with tqdm(total=config.steps, unit="step") as bar:
+        for c in batches(stream, card, config, rng):
+            progress = run.progress
+            if progress >= 1:
+                break
+            quality = torch.from_numpy(rng.uniform(1, 8, size=len(c)).astype("f4"))
+            shown = run.step(c.to(config.device), quality.to(config.device), progress)
+            bar.update()
+            if run.steps % LOG_EVERY == 1:
+                bar.set_postfix(run.log(shown))
+            if run.steps % config.evaluate_every == 0:
+                run.record(evaluate(run.average, evaluation, card))
+    run.record(evaluate(run.average, evaluation, card))
+    return run.checkpoint
+
+
+def start_model(widths: Widths, stream: Samples, card: SpectralBasis) -> Model:
+    """A model at the rate of the linear codec: coefficients chosen, scales set, from samples."""
+    chosen = strongest([components(next(stream), card, True) for _ in range(200)], widths.latents)
+    model = Model(widths, torch.from_numpy(chosen))
+    start = torch.from_numpy(np.stack([components(next(stream), card, True) for _ in range(64)]))
     with torch.no_grad():
-        start = torch.from_numpy(
-            np.stack([components(next(stream), card, True) for _ in range(64)])
-        )
         y = model.transform.analyse(start, torch.full((64,), 4.5))
         model.entropy.start_from((y - y.mean()).abs().mean(dim=(0, 2, 3)) * 1.4)
-    average = copy.deepcopy(model).requires_grad_(False)
-    optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
-    started, log = time.monotonic(), (out / "log.jsonl").open("a")
-    curve: list[dict[str, Any]] = []
+    return model
 
-    def save(done: int) -> None:
-        state = {
-            "config": asdict(config),
-            "widths": asdict(widths),
-            "steps": done,
-            "minutes": (time.monotonic() - started) / 60,
-            "card_axes": np.stack(card.stored) / UNIT,
-            "card_mean": card.mean,
-            "model": model.state_dict(),
-            "average": average.state_dict(),
-            "curve": curve,
-        }
-        torch.save(state, out / "checkpoint.tmp")
-        (out / "checkpoint.tmp").replace(out / "checkpoint.pt")
 
-    bar = tqdm(total=config.steps, unit="step")
-    for i, u in enumerate(batches(stream, card, config, rng)):
-        elapsed = (time.monotonic() - started) / 60
-        progress = max(i / config.steps, elapsed / config.minutes)
-        if progress >= 1:
-            break
-        rate = config.learning_rate * min(1.0, (i + 1) / config.warm_up)
+def batches(
+    stream: Iterator[npt.NDArray[np.float32]],
+    card: SpectralBasis,
+    config: TrainConfig,
+    rng: np.random.Generator,
+) -> Iterator[Tensor]:
+    while True:
+        us = [
+            components(next(stream), card, rng.random() >= config.card_basis_share)
+            for _ in range(config.batch)
+        ]
+        yield torch.from_numpy(np.stack(us))
+
+
+@dataclass(kw_only=True, eq=False)
+class Run:
+    """A training run: the model, its moving average, and what has been logged."""
+
+    config: TrainConfig
+    out: Path
+    card: SpectralBasis
+    model: Model
+    steps: int = 0
+    curve: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.average = copy.deepcopy(self.model).requires_grad_(False)
+        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=self.config.learning_rate)
+        self._started = time.monotonic()
+
+    @property
+    def minutes(self) -> float:
+        return (time.monotonic() - self._started) / 60
+
+    @property
+    def progress(self) -> float:
+        """0 to 1, by steps or by time, whichever is nearer to its end."""
+        return max(self.steps / self.config.steps, self.minutes / self.config.minutes)
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.out / "checkpoint.pt"
+
+    def step(self, c: Tensor, quality: Tensor, progress: float) -> dict[str, float]:
+        """One step on components `(b, 768, y, x)`; loss and what it is made of."""
+        rate = self.config.learning_rate * min(1.0, (self.steps + 1) / self.config.warm_up)
         rate *= 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress))
-        for group in optimiser.param_groups:
+        for group in self.optimiser.param_groups:
             group["lr"] = rate
-        quality = torch.from_numpy(rng.uniform(1, 8, size=len(u)).astype("f4"))
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            loss, shown = loss_of(model, u, quality)
-        optimiser.zero_grad(set_to_none=True)
+        with torch.autocast(c.device.type, dtype=torch.bfloat16):
+            loss, shown = loss_of(self.model, c, quality)
+        self.optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
         if torch.isfinite(norm):
-            optimiser.step()
-        follow(average, model, min(config.ema, (1 + i) / (10 + i)))
-        bar.update()
-        if i % 50 == 0:
-            row = {
-                "step": i,
-                "minutes": round(elapsed, 2),
-                "loss": float(loss.detach()),
-                "norm": float(norm),
-            }
-            log.write(json.dumps(row | shown) + "\n")
-            log.flush()
-            bar.set_postfix(
-                loss=f"{float(loss.detach()):.3f}", **{k: f"{v:.3f}" for k, v in shown.items()}
-            )
-        if i % config.evaluate_every == 0 and i:
-            scores = evaluate(average, evaluation, card)
-            curve.append({"step": i, "minutes": elapsed, "scores": scores})
-            log.write(json.dumps(curve[-1]) + "\n")
-            log.flush()
-            save(i)
-    scores = evaluate(average, evaluation, card)
-    curve.append({"step": i, "minutes": elapsed, "scores": scores})
-    log.write(json.dumps(curve[-1]) + "\n")
-    log.close()
-    save(i)
-    bar.close()
-    return out / "checkpoint.pt"
+            self.optimiser.step()
+        decay = min(self.config.ema, (1 + self.steps) / (10 + self.steps))
+        follow(self.average, self.model, decay)
+        self.steps += 1
+        return {"loss": float(loss.detach()), "norm": float(norm)} | shown
+
+    def log(self, values: dict[str, Any]) -> dict[str, str]:
+        """Append values to the log; a short form of them to show."""
+        row = {"step": self.steps, "minutes": round(self.minutes, 2)} | values
+        with (self.out / "log.jsonl").open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        return {k: f"{v:.3f}" for k, v in values.items()}
+
+    def record(self, scores: dict[str, list[list[float]]]) -> None:
+        """Append scores to the curve, and save all."""
+        self.curve.append({"step": self.steps, "minutes": self.minutes, "scores": scores})
+        with (self.out / "log.jsonl").open("a") as file:
+            file.write(json.dumps(self.curve[-1]) + "\n")
+        state = {
+            "config": asdict(self.config),
+            "widths": asdict(self.model.entropy.widths),
+            "steps": self.steps,
+            "minutes": self.minutes,
+            "card_axes": np.stack(self.card.stored) / UNIT,
+            "card_mean": self.card.mean,
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "curve": self.curve,
+        }
+        unfinished = self.checkpoint.with_suffix(".tmp")
+        torch.save(state, unfinished)
+        unfinished.replace(self.checkpoint)
