@@ -227,14 +227,21 @@ import numpy as np
 from openeo_nc.codecs.registry import open_codec
 codec_id, source, target = sys.argv[1:]
 codec = open_codec(codec_id)
+payload = open(source, "rb").read()
+codec.decode(payload)  # networks are loaded on first use
 if "torch" in sys.modules:
     import torch
     torch.set_num_threads(2)
     torch.backends.mkldnn.enabled = False
-    for part in vars(codec).values():
-        if isinstance(part, torch.nn.Module):
-            part.to(memory_format=torch.channels_last)
-payload = open(source, "rb").read()
+    parts, found = [codec], 0
+    for part in parts:
+        for value in vars(part).values():
+            if isinstance(value, torch.nn.Module):
+                value.to(memory_format=torch.channels_last)
+                found += 1
+            elif type(value).__module__.startswith("openeo_nc.") and hasattr(value, "__dict__"):
+                parts.append(value)
+    assert found, "no network to lay out in another way"
 tiles = codec.decode_batch([payload] * 7)
 np.savez(target, y=codec.unpack(payload).y, first=tiles[0], last=tiles[-1])
 """
