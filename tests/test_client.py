@@ -101,6 +101,8 @@ def test_graphs_run_on_a_local_connection(cube):
     np.testing.assert_array_equal(decoded.values, expected.values)
     mean = embedding.reduce_dimension(dimension="embedding", reducer="mean").execute()
     assert mean.dims == ("t", "y", "x")
+    some = embedding.filter_bands(["e007", "e001"]).execute()
+    assert some.embedding.values.tolist() == ["e007", "e001"]
 
 
 def test_results_are_saved_from_a_local_connection(cube, codecs, tmp_path):

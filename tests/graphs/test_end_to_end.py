@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import rasterio
 import stac_scenes as scenes
+from openeo_pg_parser_networkx import OpenEOProcessGraph
 
 from openeo_nc import errors
 from openeo_nc.graphs import execute
@@ -153,3 +154,52 @@ def test_an_embedding_reduced_to_an_index_is_an_ordinary_cube(
         assert found.rio.resolution() == (40.0, -40.0)
         brightest = np.nanmax(reflectance(catalogue, 1))
         assert float(found[1].max()) == pytest.approx(brightest * 10_000, abs=1)
+
+
+def test_embeddings_are_a_cube_to_the_processes_of_others(registry, codecs, catalogue):
+    """openeo-processes-dask finds the dimension `embedding` to be that of type bands."""
+    bright = {
+        "process_graph": {
+            "x": {
+                "process_id": "gt",
+                "arguments": {"x": {"from_parameter": "x"}, "y": 1500},
+                "result": True,
+            }
+        }
+    }
+    graph = {
+        "load": load(catalogue, bands=BANDS),
+        "encode": step("encode_embedding", "load", model="fake-rgb"),
+        "one": step("filter_bands", "encode", bands=["e005"]),
+        "two": step("filter_bands", "encode", bands=["e001"]),
+        "both": {
+            "process_id": "merge_cubes",
+            "arguments": {"cube1": {"from_node": "one"}, "cube2": {"from_node": "two"}},
+        },
+        "first": step(
+            "reduce_dimension",
+            "encode",
+            dimension="embedding",
+            reducer={
+                "process_graph": {
+                    "e": {
+                        "process_id": "array_element",
+                        "arguments": {"data": {"from_parameter": "data"}, "label": "e005"},
+                        "result": True,
+                    }
+                }
+            },
+        ),
+        "bright": step("apply", "first", process=bright),
+        "mask": result(step("mask", "both", mask={"from_node": "bright"})),
+    }
+    encoded = execute({"load": graph["load"], "e": result(graph["encode"])}, registry=registry)
+    expected = encoded.sel(embedding=["e005", "e001"])
+    expected = expected.where(~(encoded.sel(embedding="e005") > 1500)).values
+    assert np.isnan(encoded).mean() + 0.1 < np.isnan(expected).mean() < 0.9
+    for found in (
+        execute(graph, registry=registry),
+        OpenEOProcessGraph(graph).to_callable(registry)(),  # the parser itself, as in openeo.local
+    ):
+        assert found.embedding.values.tolist() == ["e005", "e001"]
+        np.testing.assert_array_equal(found.transpose(*encoded.dims).values, expected)
