@@ -51,7 +51,9 @@ def test_definitions_follow_openeo(path):
 
 @pytest.mark.parametrize("path", DEFINITIONS, ids=lambda p: p.stem)
 def test_exceptions_are_errors_of_this_package(path):
-    for code, exception in definition(path).get("exceptions", {}).items():
+    exceptions = definition(path)["exceptions"]
+    assert exceptions
+    for code, exception in exceptions.items():
         assert code in CODES
         assert exception["message"]
 
@@ -61,9 +63,9 @@ def test_examples_are_valid_arguments(path):
     from openeo_nc.graphs.arguments import check
 
     spec = definition(path)
-    for example in spec.get("examples", []):
-        if "arguments" in example:
-            assert list(check(spec, example["arguments"])) == []
+    assert spec["examples"]
+    for example in spec["examples"]:
+        assert list(check(spec, example["arguments"])) == []
 
 
 SPEC = {
