@@ -31,7 +31,7 @@ from openeo_nc.codecs.base import (
 )
 from openeo_nc.codecs.bitstream import Header
 from openeo_nc.codecs.framing import FramedCodec, pixels_shape, stored_nodata
-from openeo_nc.codecs.hyperprior_entropy import Z_LIMIT, IntegerEntropyModel
+from openeo_nc.codecs.hyperprior_entropy import VALUE_LIMIT, Z_LIMIT, IntegerEntropyModel
 from openeo_nc.codecs.hyperprior_quantiser import Quantiser
 from openeo_nc.codecs.spectral import (
     BLOCK,
@@ -46,6 +46,7 @@ from openeo_nc.errors import (
     BandMismatchError,
     DataTypeUnsupportedError,
     InvalidParameterError,
+    InvalidValuesError,
     OpenEONCError,
     PayloadError,
 )
@@ -219,10 +220,16 @@ class HyperpriorCodec(FramedCodec):
             mean = stored_mean(seen.mean(axis=1))
             c = block_dct(padded - mean[:, None, None])
             spectral = SpectralBasis.of_tile(mean, c, _counted(valid, pads), self._card_basis)
-        return spectral, spectral.forward(c).astype(np.float32)
+        with np.errstate(over="ignore"):  # values that leave float32 are refused as latents
+            return spectral, spectral.forward(c).astype(np.float32)
 
     def _rounded(self, y: npt.NDArray[np.float64], quality: float, basis: Basis) -> IntArray:
         """Embeddings are rounded to the nearest, so that equal patches have equal vectors."""
+        if not (np.abs(y) < VALUE_LIMIT).all():  # NaN too: of sums that left float32
+            raise InvalidValuesError(
+                f"the tile holds values too large to be coded: a latent beyond {VALUE_LIMIT}; expected "
+                f"{self.card.units}"
+            )
         nearest = np.rint(y).astype(np.int32)
         if basis == "card":
             return nearest

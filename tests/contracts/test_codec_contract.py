@@ -267,6 +267,21 @@ def test_infinite_values_are_refused(codec):
                 codec.encode(x)
 
 
+def test_huge_values_come_back_or_are_refused(codec):
+    """Never a payload that does not decode: 9.97e36 is what NetCDF fills unwritten pixels with."""
+    for dtype in dtypes(codec.card, "f"):
+        top = float(np.finfo(dtype).max)
+        for value in (1e6, 1e9, 1e11, 1e13, 1e16, 9.97e36, top):
+            x = tile(codec.card, 9, 17, dtype)
+            x[0, 4, 4] = min(value, top)
+            try:
+                payload = codec.encode(x)
+            except InvalidValuesError:
+                assert value > 1e9
+                continue
+            assert np.isfinite(codec.decode(payload)).all()
+
+
 def test_wrong_arrays_are_refused(codec):
     card = codec.card
     x = tile(card, 9, 9, card.dtypes[0])
