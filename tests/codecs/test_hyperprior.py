@@ -157,6 +157,39 @@ def test_card_basis_latents_compare_between_tiles(codec):
         codec.encode(x, basis="none")
 
 
+def test_a_tile_without_data_runs_no_network(codec, monkeypatch):
+    def fail(*args):
+        raise AssertionError("the network ran")
+
+    for step in ("analyse", "synthesise"):
+        monkeypatch.setattr(codec._networks.transform, step, fail)
+    monkeypatch.setattr(codec._networks.hyper_analysis, "forward", fail)
+    for dtype, nodata in (("float32", None), ("int16", -1)):
+        x = np.full((12, 50, 41), np.nan if nodata is None else nodata, dtype)
+        for basis in ("tile", "card"):
+            payloads = codec.encode_batch([x, x], nodata=nodata, basis=basis)
+            for out in codec.decode_batch(payloads):
+                np.testing.assert_array_equal(out, x)
+
+
+@pytest.mark.realdata
+def test_left_out_places_take_no_more_bytes_than_klt_and_jpeg_2000(codec, shared_data):
+    pytest.importorskip("imagecodecs")
+    from openeo_nc.benchmarks.rate_distortion import MEAN, RIVALS, measure, summarise
+    from openeo_nc.benchmarks.tiles import from_split
+
+    levels = {CODEC: (1.5, 2.5, 3.5, 4.5), RIVALS[0]: (51, 54, 57, 60), RIVALS[1]: (54, 57, 60, 63)}
+    tiles = from_split(shared_data, "s2l2a")[::4]
+    found = {
+        (row["codec"], row["psnr"]): row["of_rival"]
+        for row in summarise(measure(tiles, levels), tiles)["at_psnr"]
+        if row["place"] == MEAN
+    }
+    for decibel in (40.0, 43.0):
+        for rival in RIVALS:
+            assert found[CODEC, decibel][rival] <= 1
+
+
 @pytest.mark.realdata
 def test_the_card_tells_the_bytes_and_psnr_of_its_weights(codec, shared_data):
     from openeo_nc.benchmarks.tiles import from_split
