@@ -125,11 +125,11 @@ def inspect(store: Path, as_json: bool) -> None:
 
 @main.command()
 @_out_option(default="demo-out")
-@click.option("--stac", metavar="URL", help="A STAC API, or a static catalogue.")
+@click.option("--stac", metavar="URL", help="A STAC API, or a catalogue's JSON file.")
 @click.option("--collection", metavar="ID", help="Collection to load from it.")
 @click.option("--bbox", metavar="W,S,E,N", help="Extent in degrees.")
 @click.option("--datetime", metavar="RANGE", help="START/END, e.g. 2024-05-01/2024-05-20.")
-@click.option("--bands", metavar="B02,B03,...", help="Bands to load; default is all.")
+@click.option("--bands", metavar="B02,B03,...", help="Bands to load; default is Sentinel-2 L2A's.")
 @click.option("--quality", type=float, default=None, help="Default is the codec's own.")
 @_scheduler_option
 @_json_option

@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
 
+from openeo_nc.cubes.catalogue import find_collection
 from openeo_nc.demo import scene
 from openeo_nc.errors import InvalidParameterError
 from openeo_nc.graphs.parameters import Scope, substitute
@@ -60,7 +61,7 @@ class Source:
 
         Raises
         ------
-        InvalidParameterError
+        InvalidParameterError, CollectionNotFoundError
         """
         try:
             west, south, east, north = (float(part) for part in bbox.split(","))
@@ -74,12 +75,19 @@ class Source:
                 f"--datetime is START/END, the end excluded; '{datetime}' was given."
             )
         return cls(
-            url=f"{stac.rstrip('/')}/collections/{collection}",
+            url=_collection(stac, collection),
             spatial_extent={"west": west, "south": south, "east": east, "north": north},
             temporal_extent=(_open(start), _open(end)),
             bands=BANDS if bands is None else tuple(bands.split(",")),
             notice=None,
         )
+
+
+def _collection(stac: str, collection: str) -> str:
+    """Where a collection is: in an API at its fixed address, in a static catalogue as linked."""
+    if "://" in stac and not stac.endswith(".json"):
+        return f"{stac.rstrip('/')}/collections/{collection}"
+    return find_collection(collection, [stac])
 
 
 def _open(side: str) -> str | None:
