@@ -63,8 +63,9 @@ def store_table(report: StoreReport) -> str:
         "bpppb": report.bpppb and f"{report.bpppb:.4f}",
         f"ratio to {report.ratio_to}": report.ratio and f"{report.ratio:.1f}",
         "self-contained": report.self_contained or None,
-        **{name.replace("_", " "): _short(value) for name, value in (report.metrics or {}).items()},
     }
+    for name, value in (report.metrics or {}).items():
+        facts.setdefault(name.replace("_", " "), _short(value))
     lines = table(("what", "value"), [(k, v) for k, v in facts.items() if v is not None])
     rows = [
         (a.name, a.dtype, " x ".join(map(str, a.shape)), a.stored_chunks, a.objects, a.bytes)
