@@ -8,12 +8,14 @@ import sys
 
 import numpy as np
 import pytest
+import stac_scenes as scenes
 from click.testing import CliRunner
+from distributed import LocalCluster
 
 from openeo_nc import list_codecs
 from openeo_nc.cli import main
 from openeo_nc.demo.source import Source
-from openeo_nc.errors import InvalidParameterError
+from openeo_nc.errors import CollectionNotFoundError, InvalidParameterError
 from openeo_nc.tables import table
 
 
@@ -65,6 +67,52 @@ def test_run_refuses_an_output_folder_that_exists(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["graph.json"]
 
 
+@pytest.fixture
+def graph(tmp_path):
+    """A graph that loads three bands of 60 x 60 pixels and saves them compressed."""
+    assets = {}
+    for index, band in enumerate(("B02", "B03", "B04")):
+        values = scenes.numbers(index, 60, 60)
+        path = scenes.write_tif(tmp_path / f"{band}.tif", values, scenes.LEFT, scenes.TOP, 10)
+        assets[band] = scenes.asset(path, 10)
+    item = scenes.item("one", "2022-06-01T10:30:00Z", assets)
+    loaded, small = {"from_node": "load"}, {"from_node": "small"}
+    nodes = {
+        "load": {
+            "process_id": "load_stac",
+            "arguments": {"url": str(scenes.write_items(tmp_path / "items.json", [item]))},
+        },
+        "small": {"process_id": "compress_cube", "arguments": {"data": loaded}},
+        "save": {
+            "process_id": "save_result",
+            "arguments": {"data": small, "format": "ZARR"},
+            "result": True,
+        },
+    }
+    path = tmp_path / "graph.json"
+    path.write_text(json.dumps(nodes))
+    return path
+
+
+def test_run_on_a_given_scheduler_and_inspect(graph, tmp_path):
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0"
+    ) as cluster:
+        address = cluster.scheduler_address
+        ran = invoke("run", graph, "--out", tmp_path / "one", "--scheduler", address, "--json")
+        shown = invoke("run", graph, "--out", tmp_path / "two", "--scheduler", address)
+    assert ran.exit_code == shown.exit_code == 0, ran.output + shown.output
+    (saved,) = json.loads(ran.stdout)
+    assert saved["path"] == str(tmp_path / "one/result.zarr")
+    assert shown.stdout.splitlines()[2].startswith(str(tmp_path / "two/result.zarr"))
+    found = json.loads(invoke("inspect", saved["path"], "--json").stdout)
+    assert found["codec"] == "klt-dct"
+    assert found["bpppb"] == saved["report"]["bpppb"]
+    facts = invoke("inspect", saved["path"]).stdout
+    for fact in ("klt-dct", found["weights_sha256"], "2 of 384 x 384", f"{found['bpppb']:.4f}"):
+        assert fact in facts
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [
@@ -97,6 +145,19 @@ def test_real_source_is_a_collection_of_the_api():
     assert source.temporal_extent == ("2024-01-01", None)
     assert source.bands == ("B02", "B03")
     assert source.notice is None
+
+
+def test_real_source_is_a_collection_of_a_static_catalogue(tmp_path):
+    child = {"rel": "child", "href": "./c/collection.json"}
+    root = {"type": "Catalog", "id": "root", "links": [child]}
+    (tmp_path / "catalog.json").write_text(json.dumps(root))
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c/collection.json").write_text(json.dumps({"type": "Collection", "id": "c"}))
+    for stac in (tmp_path, tmp_path / "catalog.json"):
+        source = Source.of(stac=str(stac), collection="c", bbox="1,2,3,4", datetime="a/b")
+        assert source.url == str(tmp_path / "c/collection.json")
+    with pytest.raises(CollectionNotFoundError, match="'d'"):
+        Source.of(stac=str(tmp_path), collection="d", bbox="1,2,3,4", datetime="a/b")
 
 
 def test_bench_without_data_says_what_to_give():

@@ -7,12 +7,15 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
+from click.testing import CliRunner
 
+from openeo_nc.cli import main
 from openeo_nc.cubes.inspect import inspect_store
 from openeo_nc.demo import rates, run, scene
 from openeo_nc.demo.source import fill, load_item, source_graph
 from openeo_nc.errors import InvalidParameterError, OutputExistsError
 from openeo_nc.graphs import execute, validate
+from openeo_nc.tables import demo_table
 
 pytestmark = pytest.mark.slow
 
@@ -24,8 +27,16 @@ def done(tmp_path_factory):
         patch.setattr(scene, "HEIGHT", 180)
         patch.setattr(scene, "WIDTH", 240)
         patch.setattr(rates, "LEVELS", 2)
-        report = run.run_demo(out)
-    return out, report
+        ran = CliRunner().invoke(main, ["demo", "--out", str(out), "--json"])
+    assert ran.exit_code == 0, ran.output
+    return out, json.loads(ran.stdout)
+
+
+def test_the_table_has_the_reports_numbers(done):
+    out, report = done
+    *_, last, where = demo_table(report, out).splitlines()
+    assert last.split()[:2] == ["all", str(report["total"]["bytes"])]
+    assert where == f"report: {out / 'report.html'}"
 
 
 def test_everything_is_left(done):
@@ -33,7 +44,7 @@ def test_everything_is_left(done):
     names = {path.name for path in out.iterdir()}
     assert names >= {"scene", "compress.json", "embed.json", "decode.json", "compressed.zarr"}
     assert names >= {"embedding.zarr", "decoded.zarr", "report.json", "report.html"}
-    assert json.loads((out / "report.json").read_text()) == json.loads(json.dumps(report))
+    assert json.loads((out / "report.json").read_text()) == report
     assert (out / report["files"]["item"]).is_file()
 
 
