@@ -24,8 +24,12 @@ def find(x: npt.NDArray[Any], nodata: float | None) -> Mask | None:
     InvalidValuesError
         A value that is not missing is infinite.
     InvalidParameterError
-        No pixel of an integer dtype can have the value nodata.
+        No pixel of an integer dtype can have the value nodata, or x is a masked array.
     """
+    if isinstance(x, np.ma.MaskedArray):
+        raise InvalidParameterError(
+            "a masked array: its mask would be lost; give x.filled(value) and nodata=value"
+        )
     if nodata is not None and x.dtype.kind != "f":
         limits = np.iinfo(x.dtype)
         if not limits.min <= nodata <= limits.max or nodata != int(nodata):

@@ -303,6 +303,8 @@ def test_wrong_arrays_are_refused(codec):
             codec.encode(x[:0])
     with pytest.raises(InvalidParameterError, match="basis"):
         codec.encode(x, basis="none")
+    with pytest.raises(InvalidParameterError, match="filled"):
+        codec.encode(np.ma.masked_array(x, x > 3000))
 
 
 def test_nodata_must_be_a_value_that_the_dtype_has(codec):
