@@ -176,6 +176,10 @@ def read(payload: bytes, *, tag: bytes | None) -> tuple[Header, list[bytes], int
     ------
     PayloadError, PayloadVersionError, PayloadModelError
     """
+    try:
+        payload = bytes(memoryview(payload))
+    except TypeError as error:
+        raise PayloadError(f"a payload is bytes, got {type(payload).__name__}") from error
     if len(payload) < _FIXED.size + 12:
         raise PayloadError(f"a payload has at least {_FIXED.size + 12} bytes, got {len(payload)}")
     magic, version, flags, code, count, written_tag, quality, *shape = _FIXED.unpack_from(payload)

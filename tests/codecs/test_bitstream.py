@@ -102,6 +102,17 @@ def test_every_truncation_is_an_error():
             bitstream.read(bitstream.reseal(whole + more), tag=TAG)
 
 
+@pytest.mark.parametrize("view", [bytearray, memoryview, lambda data: np.frombuffer(data, "u1")])
+def test_any_buffer_of_bytes_is_read(view):
+    assert bitstream.read(view(payload()), tag=TAG) == bitstream.read(payload(), tag=TAG)
+
+
+@pytest.mark.parametrize("given", [None, "ONC1", 5, [1, 2]])
+def test_what_is_no_bytes_is_told(given):
+    with pytest.raises(PayloadError, match=type(given).__name__):
+        bitstream.read(given, tag=TAG)
+
+
 def test_every_bit_flip_is_an_error():
     whole = payload()
     for bit in range(8 * len(whole)):
