@@ -8,6 +8,7 @@ without payloads is put back on the quantiser's lattice; of no data only whole p
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ from openeo_nc.cubes.grid import TileGrid, Window, centres, resolution_of
 from openeo_nc.cubes.payloads import Payloads, origin_of, payloads_of
 from openeo_nc.cubes.scaling import SCALE, factor
 from openeo_nc.cubes.tasks import Form, Lattice, decode_compared, decode_tiles, synthesise_tiles
+from openeo_nc.cubes.tiles import check_quality
 from openeo_nc.errors import (
     BandMismatchError,
     CodecNotFoundError,
@@ -121,29 +123,43 @@ def _source(embedding: xr.DataArray) -> Source:
             f"{embedding.sizes[EMBEDDING]}, or they were renamed or put in another order."
         )
     grid, window = pixel_grid(embedding, card)
+    try:
+        bands, form, lattice = _sides(embedding, card)
+    except (TypeError, ValueError) as error:
+        raise EmbeddingNotDecodableError(
+            f"The embedding's attributes are not those that encode_embedding wrote: {error}"
+        ) from error
+    return Source(card=card, grid=grid, window=window, bands=bands, form=form, lattice=lattice)
+
+
+def _sides(embedding: xr.DataArray, card: CodecCard) -> tuple[tuple[str, ...], Form, Lattice]:
+    """Bands, pixel side and latent side as attributes tell; ValueError, TypeError if they cannot."""
+    attrs = embedding.attrs
     nodata = None if attrs.get("nc:nodata") is None else float(attrs["nc:nodata"])
-    dtype, payload_dtype = np.dtype(attrs["nc:source_dtype"]), np.dtype(attrs["nc:dtype"])
+    dtypes = str(attrs["nc:source_dtype"]), str(attrs["nc:dtype"])
+    dtype, payload_dtype = map(np.dtype, dtypes)
     bands = tuple(map(str, np.atleast_1d(attrs["nc:bands"])))
-    return Source(
-        card=card,
-        grid=grid,
-        window=window,
-        bands=bands,
-        form=Form(
-            bands=len(bands),
-            tile=card.tile,
-            dtype=dtype,
-            ratio=factor(embedding, card),
-            nodata=nodata if dtype.kind in "iu" else None,
-        ),
-        lattice=Lattice(
-            stride=card.stride,
-            step=float(attrs["nc:step"]),
-            quality=float(attrs["nc:quality"]),
-            dtype=payload_dtype,
-            nodata=nodata if payload_dtype.kind in "iu" else None,
-        ),
+    if dtype.kind not in "iuf" or payload_dtype.name not in card.dtypes:
+        raise ValueError(f"nc:source_dtype and nc:dtype are {dtypes}")
+    if not bands or (card.bands or bands) != bands:
+        raise ValueError(f"nc:bands are {', '.join(bands)}")
+    form = Form(
+        bands=len(bands),
+        tile=card.tile,
+        dtype=dtype,
+        ratio=factor(embedding, card),
+        nodata=nodata if dtype.kind in "iu" else None,
     )
+    lattice = Lattice(
+        stride=card.stride,
+        step=float(attrs["nc:step"]),
+        quality=check_quality(card, float(attrs["nc:quality"])),
+        dtype=payload_dtype,
+        nodata=nodata if payload_dtype.kind in "iu" else None,
+    )
+    if not (math.isfinite(lattice.step) and lattice.step > 0):
+        raise ValueError(f"nc:step is {lattice.step}")
+    return bands, form, lattice
 
 
 def _card(attrs: dict[str, Any]) -> CodecCard:

@@ -14,6 +14,7 @@ Names are tokens of what goes in, so that compressing one cube twice is one comp
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -181,7 +182,8 @@ def _decode_compared(
     latents = codec.unpack(block.item())
     vectors = _vectors(latents, lattice.stride, lattice.step)
     gone = np.isnan(given[0])
-    if not np.all(gone | (np.abs(given[0] - vectors) <= LATTICE_TOLERANCE * lattice.step)):
+    same = gone | (np.abs(given[0] - vectors) <= LATTICE_TOLERANCE * lattice.step)
+    if not np.all(same) or np.any(gone.any(axis=0) != gone.all(axis=0)):
         raise EmbeddingChangedError(
             "The embedding's values are not those that were encoded: a process changed them. "
             "Decode before arithmetic, or use the embedding as it is."
@@ -192,12 +194,20 @@ def _decode_compared(
 
 
 def _synthesise(given: Array, spec: CodecSpec, form: Form, lattice: Lattice) -> Array:
+    codec = get_codec(spec)
+    if not math.isclose(codec.embedding_step(lattice.quality), lattice.step, rel_tol=1e-6):
+        raise EmbeddingChangedError(
+            f"The embedding says step {lattice.step:g} and quality {lattice.quality:g}, which has "
+            f"the step {codec.embedding_step(lattice.quality):g}: its attributes were changed."
+        )
     gone = np.isnan(given[0])
     values = np.where(gone, 0, given[0])
-    y = np.rint(values / lattice.step)
+    y = np.rint(values / np.float64(lattice.step))
     patches = gone.all(axis=0)
-    if np.any(gone.any(axis=0) != patches) or np.any(
-        np.abs(values - y * lattice.step) > LATTICE_TOLERANCE * lattice.step
+    if (
+        np.any(gone.any(axis=0) != patches)
+        or np.any(np.abs(values - y * lattice.step) > LATTICE_TOLERANCE * lattice.step)
+        or not np.all(np.abs(y) <= np.iinfo(np.int32).max)
     ):
         raise EmbeddingChangedError(
             f"The embedding has values off the lattice of its quantiser (step {lattice.step:g}): "
@@ -219,7 +229,7 @@ def _synthesise(given: Array, spec: CodecSpec, form: Form, lattice: Lattice) -> 
         mask=_spread(patches, lattice.stride, shape) if patches.any() else None,
         nodata=lattice.nodata,
     )
-    return form.restore(get_codec(spec).synthesise(latents))[None]
+    return form.restore(codec.synthesise(latents))[None]
 
 
 def _vectors(latents: Latents, stride: int, step: float) -> Array:

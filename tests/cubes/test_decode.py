@@ -127,6 +127,43 @@ def test_arithmetic_is_seen(codecs, carried, change):
         decode_cube(change(embedding).assign_attrs(embedding.attrs)).compute()
 
 
+@pytest.mark.parametrize("carried", [True, False])
+def test_a_channel_without_data_is_seen(codecs, carried):
+    embedding = encode_cube(fakes.cube(dtype="float32"), "fake-rgb")
+    embedding = embedding if carried else detached(embedding)
+    masked = embedding.where(embedding.embedding != "e003")
+    with pytest.raises(errors.EmbeddingChangedError):
+        decode_cube(masked.assign_attrs(embedding.attrs)).compute()
+
+
+def test_values_that_no_latent_has_are_seen(codecs):
+    embedding = detached(encode_cube(fakes.cube(dtype="float32"), "fake-rgb"))
+    with pytest.raises(errors.EmbeddingChangedError):
+        decode_cube((embedding * 2.0**40).assign_attrs(embedding.attrs)).compute()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"nc:step": "fine"}, {"nc:step": None}, {"nc:step": 0}, {"nc:step": -1.0},
+        {"nc:quality": "high"}, {"nc:quality": 99}, {"nc:dtype": "pixels"},
+        {"nc:dtype": "complex64"}, {"nc:source_dtype": None}, {"nc:source_dtype": []},
+        {"nc:bands": []}, {"nc:bands": ["B02"]}, {"nc:scale": "large"}, {"nc:nodata": "none"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_attributes_that_no_encoder_wrote_are_refused(codecs, wrong):
+    embedding = detached(encode_cube(fakes.cube(), "fake-rgb")).assign_attrs(wrong)
+    with pytest.raises(errors.EmbeddingNotDecodableError, match="attributes"):
+        decode_cube(embedding)
+
+
+def test_a_step_of_another_quality_is_seen(codecs):
+    embedding = detached(encode_cube(fakes.cube(), "fake-rgb", quality=4))
+    with pytest.raises(errors.EmbeddingChangedError, match="quality 5"):
+        decode_cube(embedding.assign_attrs({"nc:quality": 5.0})).compute()
+
+
 def test_arithmetic_on_the_lattice_is_seen_while_payloads_are_known(codecs):
     embedding = encode_cube(fakes.cube(), "fake-rgb")
     with pytest.raises(errors.EmbeddingChangedError):
