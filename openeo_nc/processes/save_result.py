@@ -11,14 +11,18 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import xarray as xr
 from dask.delayed import delayed
 
 from openeo_nc.cubes import outputs
-from openeo_nc.errors import FormatUnsupportedError, InvalidParameterError
+from openeo_nc.errors import (
+    FormatUnsuitableError,
+    FormatUnsupportedError,
+    InvalidParameterError,
+)
 from openeo_nc.processes._options import take
 
 if TYPE_CHECKING:
-    import xarray as xr
     from dask.delayed import Delayed
 
     from openeo_nc.cubes.outputs import Outputs, Saved
@@ -45,6 +49,8 @@ def save_result(
         raise FormatUnsupportedError(
             f"There is no output format '{format}'; possible are {', '.join(sorted(_FORMATS))}."
         )
+    if not isinstance(data, xr.DataArray):
+        raise FormatUnsuitableError(f"Data cubes are saved; given {type(data).__name__}.")
     plan = writer(data, options)
     outputs.save(plan)
     return True
@@ -54,6 +60,8 @@ def _zarr(data: xr.DataArray, options: Mapping[str, Any] | None) -> Callable[[Ou
     from openeo_nc.cubes.store import plan_store
 
     given = take(options, "filename_prefix", "self_contained", "shard_tiles")
+    if not isinstance(given["shard_tiles"], int | float | None):
+        raise InvalidParameterError(f"shard_tiles is a number; given {given['shard_tiles']!r}.")
     settings = {k: v for k, v in given.items() if v is not None and k != "filename_prefix"}
 
     def plan(to: Outputs) -> Delayed:

@@ -223,6 +223,7 @@ def test_outside_of_a_run_it_writes_at_once_and_replaces_nothing(
         ({}, "GTIFF", {"tiled": True}, errors.InvalidParameterError),
         ({}, "GTIFF", {"compression": "JPEG"}, errors.InvalidParameterError),
         ({}, "ZARR", {"filename_prefix": "../up"}, errors.InvalidParameterError),
+        ({}, "ZARR", {"shard_tiles": "many"}, errors.InvalidParameterError),
         ({"dates": 0}, "GTIFF", {}, errors.NoDataAvailableError),
         ({"dates": 0}, "NETCDF", {}, errors.NoDataAvailableError),
         ({"dtype": "complex64"}, "GTIFF", {}, errors.FormatUnsuitableError),
@@ -235,6 +236,15 @@ def test_bad_input_is_refused_before_anything_is_written(
     with pytest.raises(error), output_folder(tmp_path / "out"):
         save_result(fakes.cube(**change), form, options)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("form", ["ZARR", "GTIFF", "NETCDF"])
+def test_what_is_no_cube_is_refused(tmp_path, form):
+    with (
+        pytest.raises(errors.FormatUnsuitableError, match="given float"),
+        output_folder(tmp_path / "out"),
+    ):
+        save_result(0.5, form)
 
 
 @pytest.mark.parametrize("form", ["GTIFF", "NETCDF"])
