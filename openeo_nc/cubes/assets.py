@@ -16,7 +16,12 @@ from pyproj.exceptions import CRSError
 
 from openeo_nc.cubes.dims import crs_name
 from openeo_nc.cubes.grid import Bounds
-from openeo_nc.errors import AssetMissingError, GridMismatchError, InvalidParameterError
+from openeo_nc.errors import (
+    AssetMissingError,
+    GridMismatchError,
+    InvalidParameterError,
+    OpenEONCError,
+)
 
 RASTER_TYPES = ("image/tiff", "image/vnd.stac.geotiff", "image/x.geotiff", "image/jp2")
 RASTER_SUFFIXES = (".tif", ".tiff", ".jp2", ".vrt")
@@ -84,7 +89,7 @@ def find_asset(item: Mapping[str, Any], name: str) -> Asset:
     AssetMissingError
         The item has no such band; the message says which it has.
     InvalidParameterError
-        The name is that of an asset with several bands.
+        The name is that of an asset with several bands, or the asset's metadata are not STAC's.
     """
     ranked: list[tuple[tuple[int, bool, float, bool], Asset]] = []
     for key, asset in _rasters(item).items():
@@ -101,7 +106,15 @@ def find_asset(item: Mapping[str, Any], name: str) -> Asset:
                 continue
             if tier > 0 and _is_picture(key, asset):
                 continue
-            found = _read(item, key, asset, number, band)
+            try:
+                found = _read(item, key, asset, number, band)
+            except OpenEONCError:
+                raise
+            except (TypeError, ValueError, IndexError) as error:
+                raise InvalidParameterError(
+                    f"The metadata of the asset '{key}' of item '{item.get('id')}' are not those "
+                    f"of STAC: {error}."
+                ) from error
             is_jp2 = str(asset.get("type", "")).startswith("image/jp2")
             ranked.append(((tier, len(bands) > 1, found.resolution, is_jp2), found))
     if not ranked:

@@ -57,11 +57,11 @@ class SpatialExtent:
         if isinstance(given, Mapping) and {"west", "south", "east", "north"} <= set(given):
             bounds = tuple(_number(given[k], k) for k in ("west", "south", "east", "north"))
             crs = given.get("crs")
-            return cls(crs=_crs(LONLAT if crs is None else crs), bounds=_checked(bounds))  # type: ignore[arg-type]
+            return cls(crs=known_crs(LONLAT if crs is None else crs), bounds=_checked(bounds))  # type: ignore[arg-type]
         if isinstance(given, Mapping) and "type" in given:
             polygons = _polygons(given)
             name = ((given.get("crs") or {}).get("properties") or {}).get("name", LONLAT)
-            return cls(crs=_crs(name), bounds=_checked(polygons.bounds), polygons=polygons)
+            return cls(crs=known_crs(name), bounds=_checked(polygons.bounds), polygons=polygons)
         raise InvalidParameterError(
             "spatial_extent must be an object with west, south, east, north (and crs), "
             f"or GeoJSON with polygons; given {str(value)[:80]}."
@@ -245,7 +245,8 @@ def _number(value: Any, name: str) -> float:
     return float(value)
 
 
-def _crs(value: Any) -> str:
+def known_crs(value: Any) -> str:
+    """`EPSG:n` or WKT of what names a CRS; InvalidParameterError if it names none."""
     from rasterio.errors import CRSError
 
     try:

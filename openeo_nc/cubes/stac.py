@@ -28,8 +28,8 @@ from rasterio.enums import Resampling
 from openeo_nc.cubes import archive
 from openeo_nc.cubes.assets import Asset, band_names, find_asset
 from openeo_nc.cubes.catalogue import Json, find_collection, find_items
-from openeo_nc.cubes.dims import BANDS, RASTER, T, X, Y, crs_name
-from openeo_nc.cubes.query import Query, period
+from openeo_nc.cubes.dims import BANDS, RASTER, T, X, Y
+from openeo_nc.cubes.query import Query, known_crs, period
 from openeo_nc.cubes.reader import BandReader, Source
 from openeo_nc.cubes.scaling import SCALE
 from openeo_nc.cubes.target import Target, bounds_in, choose, native, overlap
@@ -137,7 +137,7 @@ def load(
     target = choose(
         table,
         query.spatial,
-        crs=None if crs is None else crs_name(crs),
+        crs=None if crs is None else known_crs(crs),
         resolution=_resolution(resolution),
         tile=tile,
     )

@@ -316,6 +316,23 @@ def test_another_crs_and_resolution_are_resampled(two_dates):
         load(url, ["B04"], resolution=-10)
 
 
+@pytest.mark.parametrize("crs", [999_999, "mars"])
+def test_a_crs_that_is_none_is_a_typed_error(two_dates, crs):
+    with pytest.raises(InvalidParameterError, match="no coordinate reference system"):
+        load(two_dates[1], ["B04"], crs=crs, resolution=10)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"proj:transform": "x"}, {"proj:transform": [10]}, {"raster:scale": "x"}], ids=str
+)
+def test_metadata_that_are_none_are_a_typed_error(two_dates, folder, wrong):
+    item = json.loads(json.dumps(two_dates[0][0]))
+    item["assets"]["B04"] |= wrong
+    path = scenes.write_items(folder / "wrong.json", [item])
+    with pytest.raises(InvalidParameterError, match="asset 'B04' of item 'early'"):
+        load(path, ["B04"])
+
+
 def test_numbers_without_a_scale_stay_as_stored(folder):
     item = scenes.granule(folder, "stored", "2022-06-01T10:00:00Z")
     del item["assets"]["B04"]["raster:bands"][0]["scale"]
