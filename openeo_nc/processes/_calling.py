@@ -52,18 +52,26 @@ def takes_json(function: Callable[..., Any]) -> bool:
     return bool(getattr(function, _MARK, False))
 
 
-def plain(value: Any, scope: Mapping[str, Any]) -> Any:
-    """A JSON-like value of what pg-parser made of it; other objects, such as cubes, as they are."""
+def plain(value: Any, scope: Mapping[str, Any], *, nested: bool = False) -> Any:
+    """A JSON-like value of what pg-parser made of it; other objects, such as cubes, as they are.
+
+    Within a process graph that is an argument (`nested`), such as a filter on metadata, references
+    to parameters that are not known stay as they are: they are its own.
+    """
     if (name := getattr(value, "from_parameter", None)) is not None:
+        if name not in scope and nested:
+            return {"from_parameter": name}
         if name not in scope:
             raise MissingParameterError(f"The parameter '{name}' is referred to but not given.")
         return scope[name]
     if hasattr(value, "model_dump"):
-        return plain(value.root if hasattr(value, "root") else value.model_dump(), scope)
+        given = value.root if hasattr(value, "root") else value.model_dump()
+        return plain(given, scope, nested=nested)
     if isinstance(value, datetime | time):
         return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, dict):
-        return {key: plain(member, scope) for key, member in value.items()}
+        nested = nested or "process_graph" in value
+        return {key: plain(member, scope, nested=nested) for key, member in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(member, scope) for member in value]
+        return [plain(member, scope, nested=nested) for member in value]
     return value

@@ -156,6 +156,30 @@ def test_an_embedding_reduced_to_an_index_is_an_ordinary_cube(
         assert float(found[1].max()) == pytest.approx(brightest * 10_000, abs=1)
 
 
+def test_the_parser_itself_loads_what_extents_and_filters_ask_for(registry, catalogue):
+    """It makes objects of boxes, intervals and references, which our functions never see."""
+    late = {"process_id": "eq", "arguments": {"x": {"from_parameter": "value"}, "y": DAYS[1]}}
+    box = {"west": scenes.LEFT, "east": scenes.LEFT + 200, "north": scenes.TOP}
+    graph = {
+        "load": result(
+            load(
+                catalogue,
+                bands=["B04"],
+                spatial_extent=box | {"south": scenes.TOP - 300, "crs": 32631},
+                temporal_extent=["2022-06-01", None],
+                properties={"datetime": {"process_graph": {"only": result(late)}}},
+            )
+        )
+    }
+    for found in (
+        execute(graph, registry=registry),
+        OpenEOProcessGraph(graph).to_callable(registry)(),
+    ):
+        assert found.attrs["nc:items"] == ["date1"]
+        expected = reflectance(catalogue, 1)[2:, :30, :20]
+        np.testing.assert_allclose(found.values[0], expected, atol=1e-6)
+
+
 def test_embeddings_are_a_cube_to_the_processes_of_others(registry, codecs, catalogue):
     """openeo-processes-dask finds the dimension `embedding` to be that of type bands."""
     bright = {

@@ -49,6 +49,15 @@ def test_references_are_resolved_by_name_and_by_position():
         echo(data=reference)
 
 
+def test_parameters_of_a_process_graph_that_is_an_argument_are_its_own():
+    x, y = (ParameterReference(from_parameter=name) for name in ("value", "limit"))
+    node = {"process_id": "lte", "arguments": {"x": x, "y": y}, "result": True}
+    given = {"eo:cloud_cover": {"process_graph": {"only": node}}}
+    found = echo(data=given, named_parameters={"limit": 20})
+    (node,) = found["eo:cloud_cover"]["process_graph"].values()
+    assert node["arguments"] == {"x": {"from_parameter": "value"}, "y": 20}
+
+
 def test_keywords_for_reducers_are_dropped_where_nobody_takes_them():
     @callable_from_graphs
     def plain(data):
