@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import numpy as np
@@ -44,7 +45,10 @@ class Networks:
 
         def run(batch: list[npt.NDArray[np.float32]]) -> Tensor:
             c = torch.from_numpy(np.stack(batch)).flatten(1, 2).to(self.device)
-            return self.transform.analyse(c, torch.full((len(batch),), quality, device=c.device))
+            with full_precision():
+                return self.transform.analyse(
+                    c, torch.full((len(batch),), quality, device=c.device)
+                )
 
         return (y.astype(np.float64) for y in by_shape(tiles, lambda t: t.shape, run))
 
@@ -63,7 +67,8 @@ class Networks:
         def run(batch: list[tuple[npt.NDArray[np.int32], float]]) -> Tensor:
             y = torch.from_numpy(np.stack([b[0] for b in batch]).astype("f4")).to(self.device)
             quality = torch.tensor([b[1] for b in batch], device=y.device)
-            c = self.transform.synthesise(y, quality)
+            with full_precision():
+                c = self.transform.synthesise(y, quality)
             return c.reshape(len(batch), -1, BLOCK**2, *c.shape[2:])
 
         return (c.astype(np.float64) for c in by_shape(coded, lambda c: c[0].shape, run))
@@ -74,6 +79,11 @@ class Networks:
         features = magnitude_features(torch.from_numpy(y.astype("f4"))[None].to(self.device))
         z = HYPER_GAIN * self.hyper_analysis(features)[0].cpu().numpy()
         return np.asarray(np.rint(z), dtype=np.int32)
+
+
+def full_precision() -> AbstractContextManager[None]:
+    """Within it, CUDA convolutions do not round to TF32, which could exceed the decode tolerance."""
+    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 
 
 def by_shape(
