@@ -7,8 +7,10 @@ are spawned while `codecs_installed` is open inherit the path and find it too.
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,10 +40,25 @@ def codecs_installed():
         _forget()
 
 
+def _drain(seconds=10):
+    """Wait for reads that a test left under way: they would fill caches while these are emptied."""
+    from zarr.core import sync
+
+    async def others():
+        return len(asyncio.all_tasks()) - 1
+
+    loop, deadline = sync.loop[0], time.monotonic() + seconds
+    while loop is not None and time.monotonic() < deadline:
+        if not asyncio.run_coroutine_threadsafe(others(), loop).result(seconds):
+            return
+        time.sleep(0.005)
+
+
 def _forget():
     from openeo_nc.codecs import packages, registry
     from openeo_nc.inference import cache
 
+    _drain()
     importlib.invalidate_caches()
     packages.packages.cache_clear()
     registry._cards.cache_clear()

@@ -39,7 +39,9 @@ def test_nobody_at_the_address_is_a_typed_error(monkeypatch):
         pass
 
 
-def test_local_workers_keep_their_memory_and_one_thread():
+def test_local_workers_keep_their_memory_and_one_thread(monkeypatch):
+    # clusters of other tests in this process leave it in the environment, which workers inherit
+    monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
     before = dask.config.get("distributed.nanny.pre-spawn-environ")
     with cluster.connect(workers=1) as client:
         (environ,) = client.run(lambda: dict(os.environ)).values()
