@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from openeo_nc.errors import InvalidParameterError, OpenEONCError
-from openeo_nc.tables import codec_table, demo_table, store_table, table
+from openeo_nc.tables import codec_table, demo_table, store_table, table, training_table
 
 if TYPE_CHECKING:
     from openeo_nc.demo.source import Source
@@ -194,8 +194,14 @@ def _source(given: dict[str, str | None], bands: str | None) -> Source | None:
 @click.option("--minutes", type=float, help="Stop after this time even if steps are left.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.")
 @_out_option()
+@_json_option
 def train(
-    data: Path, config: Path | None, split: Path | None, out: Path, **changes: float | None
+    data: Path,
+    config: Path | None,
+    split: Path | None,
+    out: Path,
+    as_json: bool,
+    **changes: float | None,
 ) -> None:
     """Train the learned codec on a folder of tiles, and export weights and card into OUT."""
     from openeo_nc.training.export import export
@@ -206,7 +212,12 @@ def train(
     checkpoint = run_training(config or CONFIG, data, out, split, **stated)
     options = "".join(f" --{name} {value}" for name, value in stated.items())
     card = export(checkpoint, data, out / "split.json", out, f"openeo-nc train{options}")
-    click.echo(f"{card}\n{out / 'weights'}: set OPENEO_NC_WEIGHTS to it")
+    report = {
+        "card": str(card),
+        "weights": str(out / "weights"),
+        "places": json.loads(card.read_text())["evaluation"]["bytes"],
+    }
+    _print(report, as_json=as_json, human=lambda: training_table(report))
 
 
 @main.group()

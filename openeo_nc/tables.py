@@ -31,6 +31,19 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
 
 
+def training_table(report: Mapping[str, Any]) -> str:
+    """Bytes and PSNR of every evaluation tile at a low, middle and high quality; where all lies."""
+    levels = ("2", "5", "8")
+    rows = [
+        (place, tile, *(f"{by[q]['bytes']} @ {by[q]['psnr']:.2f}" for q in levels))
+        for place, tiles in report["places"].items()
+        for tile, by in tiles.items()
+    ]
+    head = ("place", "tile", *(f"bytes @ dB, quality {q}" for q in levels))
+    where = f"card: {report['card']}\nweights: {report['weights']}; set OPENEO_NC_WEIGHTS to it"
+    return f"{table(head, rows)}\n{where}"
+
+
 def codec_table(cards: Sequence[CodecCard]) -> str:
     """Codecs, one a line."""
     rows = [

@@ -61,6 +61,8 @@ def test_a_short_run_ships_a_codec(folder, tmp_path):
         main, [*arguments, "--out", str(out), "--steps", "6", "--threads", "1"]
     )
     assert result.exit_code == 0, result.output
+    assert "steppe" in result.stdout
+    assert f"weights: {out / 'weights'}" in result.stdout
     split = json.loads((out / "split.json").read_text())
     assert [e["place"] for e in split["evaluation"]] == ["steppe"]
     assert {e["place"] for e in split["train"]} == {"alps", "coast"}
