@@ -3,7 +3,7 @@
 Sentinel-2's bands differ in resolution, so which bands vary together depends on the spatial
 frequency: low frequencies of all bands correlate, high ones exist in the 10 m bands only. One
 spectral basis for all frequencies spreads the fine detail of four bands over twelve components; a
-basis for each zone of frequencies does not: 15 to 37 % fewer bytes at equal PSNR. A band whose
+basis for each zone of frequencies does not. A band whose
 pixels repeat in 2 x 2, 3 x 3 or 6 x 6 cells, as nearest-neighbour resampling makes them, is
 transformed at its own resolution: the DCT of its cells fills the low corner of the block. That
 takes 37 to 48 % off such tiles. (Measured at 41 to 45 dB on places that trained nothing.)
