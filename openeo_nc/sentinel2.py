@@ -1,4 +1,4 @@
-"""The bands of Sentinel-2 L2A and their resolutions; the one table of them, imports nothing."""
+"""The bands of Sentinel-2 L2A, their pixel sizes and wavelengths: one table, imports nothing."""
 
 from __future__ import annotations
 
@@ -15,3 +15,7 @@ RESOLUTION: Mapping[str, int] = MappingProxyType(
     }
 )
 """Pixel size of each band in m."""
+WAVELENGTH: Mapping[str, float] = MappingProxyType(
+    dict(zip(BANDS, (443, 493, 560, 665, 704, 741, 783, 833, 865, 945, 1614, 2202), strict=True))
+)
+"""Centre of each band in nm."""

@@ -1,10 +1,11 @@
-"""The payload of one tile, version 1: header, sections, digests and checksum around coded bytes.
+"""The payload of one tile, versions 1 and 2: header, sections, digests and checksum around coded bytes.
 
 All numbers are little endian:
 
     magic            4s  b"ONC1"
-    version          u8  1
-    flags            u8  1 basis of the card, 2 nodata given, 4 mask present, 8 empty
+    version          u8  1, or 2 with a flag that 1 does not know
+    flags            u8  1 basis of the card, 2 nodata given, 4 mask present, 8 empty;
+                         since version 2: 16 residual present, 32 several dates
     dtype            u8  code of the pixels' dtype
     sections         u8  number of sections
     tag              8s  first bytes of sha256(codec id + sha256 of the weights)
@@ -12,6 +13,7 @@ All numbers are little endian:
     bands            u16
     height, width    u16, u16
     nodata           f8  only with flag 2
+    dates            u16 only with flag 32: bands are those of the first date, of the second, ...
     lengths          u32 of each section
     header digest    u32 crc32 of all bytes before it
     section bytes
@@ -47,13 +49,17 @@ from openeo_nc.errors import (
 )
 
 MAGIC = b"ONC1"
-VERSION = 1
+VERSION = 2
+"""Newest version that is written; payloads that need nothing of it are version 1."""
 TAG_BYTES = 8
 QUALITY_STEP = 1 / 256
 """Qualities are stored as multiples of this."""
 
 _FIXED = struct.Struct("<4sBBBB8sHHHH")
-_CARD_BASIS, _NODATA, _MASK, _EMPTY = 1, 2, 4, 8
+PEEK = _FIXED.size
+"""Bytes of a payload that `peek` looks at."""
+_CARD_BASIS, _NODATA, _MASK, _EMPTY, _RESIDUAL, _DATES = 1, 2, 4, 8, 16, 32
+_FLAGS = {1: 15, 2: 63}
 _DTYPES: tuple[np.dtype[Any], ...] = (
     *map(np.dtype, ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8")),
 )
@@ -80,6 +86,10 @@ class Header:
     """True if a mask section is there; the codec knows which one it is."""
     empty: bool = False
     """True if every pixel is masked; then no mask section is needed."""
+    bounded: bool = False
+    """True if the last section is a residual, which bounds the error."""
+    dates: int = 1
+    """Dates that the bands belong to, as many bands each."""
 
     @classmethod
     def of(cls, latents: Latents, tag: bytes) -> Header:
@@ -95,6 +105,8 @@ class Header:
             nodata=None if nodata is None or math.isnan(nodata) else float(nodata),
             masked=masked and not latents.empty,
             empty=latents.empty,
+            bounded=latents.residual is not None and not latents.empty,
+            dates=latents.dates,
         )
 
     @property
@@ -108,13 +120,21 @@ class Header:
             return "a tile without valid pixels needs no mask"
         if (self.masked or self.empty) and self.nodata is None and self.dtype.kind != "f":
             return f"masked {self.dtype} pixels need a nodata value"
+        if not 1 <= self.dates <= self.shape[0] or self.shape[0] % self.dates:
+            return f"{self.shape[0]} bands are not those of {self.dates} dates"
+        if self.bounded and self.empty:
+            return "a tile without valid pixels needs no residual"
         return None
 
 
 def codec_tag(card: CodecCard) -> bytes:
     """The 8 bytes by which a payload names the codec and the weights that wrote it."""
-    name = f"{card.codec_id}{card.weights_sha256 or ''}"
-    return hashlib.sha256(name.encode()).digest()[:TAG_BYTES]
+    return tag_of(card.codec_id, card.weights_sha256)
+
+
+def tag_of(codec_id: str, weights_sha256: str | None) -> bytes:
+    """`codec_tag` of the card that has this id and these weights."""
+    return hashlib.sha256(f"{codec_id}{weights_sha256 or ''}".encode()).digest()[:TAG_BYTES]
 
 
 def round_quality(quality: float) -> float:
@@ -162,6 +182,23 @@ def write(header: Header, sections: Sequence[bytes], digest: int) -> bytes:
     return body + struct.pack("<I", zlib.crc32(body))
 
 
+def peek(start: bytes) -> tuple[bytes | None, str]:
+    """Tag and form of a payload from its first `PEEK` bytes, unchecked, for counting.
+
+    The form is `plain`, `residual`, `empty` or `dates`. Bytes of another format have no tag.
+    """
+    if len(start) < PEEK or not start.startswith(MAGIC):
+        return None, "plain"
+    _, _, flags, _, _, tag, *_ = _FIXED.unpack_from(start)
+    forms = {_DATES: "dates", _EMPTY: "empty", _RESIDUAL: "residual"}
+    return tag, next((form for flag, form in forms.items() if flags & flag), "plain")
+
+
+def holds_dates(start: bytes) -> bool:
+    """Whether a payload says that it is one of several dates; unchecked, as in `peek`."""
+    return peek(start)[1] == "dates"
+
+
 def read(payload: bytes, *, tag: bytes | None) -> tuple[Header, list[bytes], int]:
     """Header, sections and content digest of a payload that the codec named by tag wrote.
 
@@ -185,13 +222,16 @@ def read(payload: bytes, *, tag: bytes | None) -> tuple[Header, list[bytes], int
     magic, version, flags, code, count, written_tag, quality, *shape = _FIXED.unpack_from(payload)
     if magic != MAGIC:
         raise PayloadError(f"not a payload: it starts with {magic!r}, expected {MAGIC!r}")
-    if version != VERSION:
-        raise PayloadVersionError(f"payload of bitstream version {version}, this reads {VERSION}")
+    if version not in _FLAGS:
+        raise PayloadVersionError(
+            f"payload of bitstream version {version}, this reads versions up to {VERSION}"
+        )
     if zlib.crc32(payload[:-4]) != _u32(payload, len(payload) - 4):
         raise PayloadError("the payload's checksum is wrong: it was truncated or changed")
-    if flags >= 2 * _EMPTY or code >= len(_DTYPES):
+    if flags & ~_FLAGS[version] or code >= len(_DTYPES):
         raise PayloadError(f"the payload's header has unknown flags {flags} or dtype {code}")
-    at = _FIXED.size + (8 if flags & _NODATA else 0)
+    at_dates = _FIXED.size + (8 if flags & _NODATA else 0)
+    at = at_dates + (2 if flags & _DATES else 0)
     start = at + 4 * count + 4
     if len(payload) < start + 8 or zlib.crc32(payload[: start - 4]) != _u32(payload, start - 4):
         raise PayloadError("the payload's header was changed")
@@ -204,6 +244,8 @@ def read(payload: bytes, *, tag: bytes | None) -> tuple[Header, list[bytes], int
         nodata=struct.unpack_from("<d", payload, _FIXED.size)[0] if flags & _NODATA else None,
         masked=bool(flags & _MASK),
         empty=bool(flags & _EMPTY),
+        bounded=bool(flags & _RESIDUAL),
+        dates=int.from_bytes(payload[at_dates:at], "little") if flags & _DATES else 1,
     )
     if header.fault:
         raise PayloadError(f"the payload's header is not valid: {header.fault}")
@@ -272,12 +314,15 @@ def _fields(header: Header, sections: int) -> bytes:
         | _NODATA * (header.nodata is not None)
         | _MASK * header.masked
         | _EMPTY * header.empty
+        | _RESIDUAL * header.bounded
+        | _DATES * (header.dates > 1)
     )
+    version = min(v for v, known in _FLAGS.items() if not flags & ~known)
     code = _DTYPES.index(header.dtype)
-    fixed = (MAGIC, VERSION, flags, code, sections, header.tag, int(quality), *header.shape)
-    return _FIXED.pack(*fixed) + (
-        b"" if header.nodata is None else struct.pack("<d", header.nodata)
-    )
+    fixed = (MAGIC, version, flags, code, sections, header.tag, int(quality), *header.shape)
+    nodata = b"" if header.nodata is None else struct.pack("<d", header.nodata)
+    dates = struct.pack("<H", header.dates) if header.dates > 1 else b""
+    return _FIXED.pack(*fixed) + nodata + dates
 
 
 def _u32(payload: bytes, at: int) -> int:

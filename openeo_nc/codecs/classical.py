@@ -1,277 +1,238 @@
-"""JPEG 2000 baselines with counted bytes: what a learned codec has to beat, and nothing more.
+"""The classical codecs: libraries of `imagecodecs` as codecs of this package, with cards of their own.
 
-Each baseline turns an integer tile into one payload that decodes by itself; every header, length
-and basis is in the payload, so `len(payload)` is the whole cost. `quality` is OpenJPEG's PSNR
-target in dB of a 65535 peak, so a step of 3 halves the squared error, for any tile:
-mean squared error aimed at = 65535^2 / 10^(quality / 10).
+        x --fill what is missing--> Coder --bytes--> payload = header | mask | bytes | checksums
 
-Baselines know no nodata and have no card: they serve benchmarks, not stores. They need
-`imagecodecs` (extra `bench`), imported on first use.
-
-Why two KLT baselines: `klt-jpeg2000` codes every spectral component to the same squared error in
-a codestream of its own. `klt-jpeg2000-joint` puts all components into one codestream, whose rate
-control spends bits where they lower the error most over all components; with a 16-bit basis and
-one resolution level fewer it is 10 to 25% smaller at equal PSNR, most so at low rates and on small
-or smooth tiles. It is the stronger rival and the one to quote.
+They have no latents. A payload coded to a bound has the quality 0 in its header. The content digest
+is over the bytes that the library wrote, and is checked before the library sees them: its decoder
+may read beyond its input, or end the process, where a byte of it was changed.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType, ModuleType
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from openeo_nc.codecs import bitstream
+from openeo_nc.codecs import nodata as missing
+from openeo_nc.codecs.base import MAX_ELEMENTS, Basis, Codec, CodecCard
+from openeo_nc.codecs.bitstream import Header
+from openeo_nc.codecs.bounded import kept
+from openeo_nc.codecs.classical_coder import Array, Coder, Floats
+from openeo_nc.codecs.classical_fields import Sperr, Sz3, Zfp
+from openeo_nc.codecs.classical_images import Htj2k, Jpeg2000, JpegXl
+from openeo_nc.codecs.classical_pcodec import Pcodec
+from openeo_nc.codecs.framing import checked_quality, pixels_shape, stored_nodata
+from openeo_nc.codecs.klt_dct_side import fixed_peak
 from openeo_nc.errors import (
-    CodecNotFoundError,
+    CardInvalidError,
     DataTypeUnsupportedError,
     InvalidParameterError,
+    InvalidValuesError,
     PayloadError,
 )
 
-Array = npt.NDArray[Any]
-_SIGNED = 0x80
-_MIDDLE = 32768
-_COUNT_AND_FLAGS = struct.Struct("<BB")
-
-
-class Baseline(Protocol):
-    """A classical codec of one tile; what the benchmarks ask of it."""
-
-    @property
-    def name(self) -> str:
-        """Id in tables and options, e.g. `jpeg2000-bands`."""
-
-    @property
-    def title(self) -> str:
-        """One line for listings."""
-
-    @property
-    def qualities(self) -> tuple[float, ...]:
-        """Levels that span about 37 to 50 dB on Sentinel-2, lowest first."""
-
-    def encode(self, x: Array, quality: float) -> bytes:
-        """`(bands, y, x)` uint16 or int16 to a payload.
-
-        Raises
-        ------
-        DataTypeUnsupportedError, InvalidParameterError
-        """
-
-    def decode(self, payload: bytes) -> Array:
-        """The tile of a payload, same shape and dtype.
-
-        Raises
-        ------
-        PayloadError
-        """
-
-
-def _imagecodecs() -> ModuleType:
-    try:
-        import imagecodecs
-    except ImportError as error:
-        raise CodecNotFoundError(
-            "The classical baselines need the package imagecodecs, which is not installed; "
-            "install openeo-nc with its extra: pip install 'openeo-nc[bench]'."
-        ) from error
-    module: ModuleType = imagecodecs
-    return module
-
-
-def _checked(x: Array) -> Array:
-    if x.ndim != 3 or x.size == 0 or x.shape[0] > 255:
-        raise InvalidParameterError(
-            f"A tile of shape {x.shape} was given; expected (bands, y, x) with 1 to 255 bands."
-        )
-    if x.dtype not in (np.dtype(np.uint16), np.dtype(np.int16)):
-        raise DataTypeUnsupportedError(
-            f"The classical baselines take uint16 and int16; {x.dtype} was given."
-        )
-    return x
-
-
-def _j2k(x: Array, quality: float, resolutions: int | None = None) -> bytes:
-    """One codestream, 9/7 wavelet, of `(y, x)` or `(components, y, x)`; no colour transform."""
-    return bytes(
-        _imagecodecs().jpeg2k_encode(
-            np.ascontiguousarray(x),
-            level=quality,
-            codecformat="j2k",
-            reversible=False,
-            planar=True,
-            mct=False,
-            resolutions=resolutions,
-        )
-    )
-
-
-def _from_j2k(stream: bytes) -> Array:
-    """`(components, y, x)` of a codestream."""
-    module = _imagecodecs()
-    try:
-        image: Array = module.jpeg2k_decode(stream, planar=True)
-    except (module.Jpeg2kError, ValueError) as error:
-        raise PayloadError(f"A JPEG 2000 codestream cannot be decoded: {error}.") from error
-    return image[None] if image.ndim == 2 else image
-
-
-def _join(streams: Sequence[bytes]) -> bytes:
-    lengths = np.array([len(stream) for stream in streams], "<u4")
-    return bytes([len(streams)]) + lengths.tobytes() + b"".join(streams)
-
-
-def _split(payload: bytes) -> list[bytes]:
-    count = payload[0] if payload else 0
-    start = 1 + 4 * count
-    if count == 0 or len(payload) < start:
-        raise PayloadError("The payload is truncated: its codestreams' lengths are missing.")
-    ends = start + np.cumsum(np.frombuffer(payload, "<u4", count, 1), dtype=np.int64)
-    if ends[-1] != len(payload):
-        raise PayloadError(f"The payload has {len(payload)} bytes; its lengths say {ends[-1]}.")
-    return [payload[a:b] for a, b in zip([start, *ends[:-1]], ends, strict=True)]
-
-
-def _stack(streams: Sequence[bytes]) -> Array:
-    images = [_from_j2k(stream) for stream in streams]
-    if len({(image.shape, image.dtype) for image in images}) != 1:
-        raise PayloadError("The payload's codestreams have different shapes.")
-    return np.concatenate(images)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Jpeg2000Bands:
-    """Every band a codestream of its own, all at one target."""
-
-    name: str = "jpeg2000-bands"
-    """Id in tables and options."""
-    title: str = "JPEG 2000 a band"
-    """One line for listings."""
-    qualities: tuple[float, ...] = (54, 57, 60, 63, 66)
-    """PSNR targets of a 65535 peak."""
-
-    def encode(self, x: Array, quality: float) -> bytes:
-        """See `Baseline`."""
-        return _join([_j2k(band, quality) for band in _checked(x)])
-
-    def decode(self, payload: bytes) -> Array:
-        """See `Baseline`."""
-        return _stack(_split(payload))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Jpeg2000Components:
-    """All bands as the components of one codestream, whose rate control shares bits among them."""
-
-    name: str = "jpeg2000-components"
-    """Id in tables and options."""
-    title: str = "JPEG 2000, all bands in one codestream"
-    """One line for listings."""
-    qualities: tuple[float, ...] = (54, 57, 60, 63, 66)
-    """PSNR targets of a 65535 peak, over all bands."""
-
-    def encode(self, x: Array, quality: float) -> bytes:
-        """See `Baseline`."""
-        return _j2k(_checked(x), quality)
-
-    def decode(self, payload: bytes) -> Array:
-        """See `Baseline`."""
-        return _from_j2k(payload)
-
-
-@dataclass(frozen=True, kw_only=True)
-class KltJpeg2000:
-    """Spectral KLT of the tile, components through JPEG 2000, basis and means in the payload.
-
-        count, flags | basis (bands, bands) | means (bands) | codestream(s)
-
-    Components are stored as `round(y / 2^shift) + 32768` in uint16; the shift is 0 unless they
-    need more. The encoder projects with the inverse of the rounded basis, so rounding it costs
-    nothing in the reconstruction.
-    """
-
-    name: str
-    """Id in tables and options."""
-    title: str
-    """One line for listings."""
-    qualities: tuple[float, ...]
-    """PSNR targets of a 65535 peak: a component, or over all if `joint`."""
-    joint: bool
-    """All components in one codestream and a 16-bit basis; else one each and a float32 basis."""
-    resolutions: int | None = None
-    """Resolution levels of the wavelet; None is OpenJPEG's default of 6."""
-
-    @property
-    def _basis_format(self) -> tuple[str, str, float]:
-        """dtype of the basis, dtype of the means, steps a unit of the basis."""
-        return ("<i2", "<u2", 32767.0) if self.joint else ("<f4", "<f4", 1.0)
-
-    def encode(self, x: Array, quality: float) -> bytes:
-        """See `Baseline`."""
-        signed = _checked(x).dtype.kind == "i"
-        pixels = x.reshape(len(x), -1).astype(np.float64) + (_MIDDLE if signed else 0)
-        basis_type, mean_type, steps = self._basis_format
-        mean = pixels.mean(axis=1, keepdims=True)
-        mean = (np.round(mean) if self.joint else mean).astype(mean_type)
-        centred = pixels - mean
-        basis = np.linalg.eigh(centred @ centred.T / centred.shape[1])[1][:, ::-1] * steps
-        basis = (np.round(basis) if self.joint else basis).astype(basis_type)
-        y = np.linalg.solve(basis / steps, centred).reshape(x.shape)
-        shift = max(0, int(np.ceil(np.log2(max(np.abs(y).max(), 1.0) / (_MIDDLE - 2)))))
-        q = (np.round(y / 2**shift) + _MIDDLE).astype(np.uint16)
-        level = quality + 20 * np.log10(2.0**shift)
-        head = _COUNT_AND_FLAGS.pack(len(x), shift | (_SIGNED if signed else 0))
-        body = (
-            _j2k(q, level, self.resolutions)
-            if self.joint
-            else _join([_j2k(component, level, self.resolutions) for component in q])
-        )
-        return b"".join((head, basis.tobytes(), mean.tobytes(), body))
-
-    def decode(self, payload: bytes) -> Array:
-        """See `Baseline`."""
-        basis_type, mean_type, steps = self._basis_format
-        bands, flags = _COUNT_AND_FLAGS.unpack_from(payload.ljust(_COUNT_AND_FLAGS.size, b"\0"))
-        at_mean = _COUNT_AND_FLAGS.size + bands * bands * np.dtype(basis_type).itemsize
-        at_body = at_mean + bands * np.dtype(mean_type).itemsize
-        if bands == 0 or len(payload) <= at_body:
-            raise PayloadError("The payload is truncated: its basis is missing.")
-        basis = np.frombuffer(payload, basis_type, bands * bands, _COUNT_AND_FLAGS.size)
-        mean = np.frombuffer(payload, mean_type, bands, at_mean).astype(np.float64)
-        body = payload[at_body:]
-        q = _from_j2k(body) if self.joint else _stack(_split(body))
-        if len(q) != bands or q.dtype != np.uint16:
-            raise PayloadError(f"The payload's basis has {bands} bands, its pixels {len(q)}.")
-        y = (q.reshape(bands, -1).astype(np.float64) - _MIDDLE) * 2.0 ** (flags & ~_SIGNED)
-        pixels = basis.reshape(bands, bands) / steps @ y + mean[:, None]
-        x: Array = np.clip(np.round(pixels), 0, 65535).reshape(q.shape)
-        return (x - _MIDDLE).astype(np.int16) if flags & _SIGNED else x.astype(np.uint16)
-
-
-BASELINES: Mapping[str, Baseline] = MappingProxyType(
+CODERS: Mapping[str, Callable[[], Coder]] = MappingProxyType(
     {
-        baseline.name: baseline
-        for baseline in (
-            Jpeg2000Bands(),
-            Jpeg2000Components(),
-            KltJpeg2000(
-                name="klt-jpeg2000",
-                title="Spectral KLT + JPEG 2000 a component",
-                qualities=(51, 54, 57, 60, 63, 66),
-                joint=False,
-            ),
-            KltJpeg2000(
-                name="klt-jpeg2000-joint",
-                title="Spectral KLT + JPEG 2000, all components in one codestream",
-                qualities=(54, 57, 60, 63, 66),
-                joint=True,
-                resolutions=5,
-            ),
-        )
+        "jpeg2000": Jpeg2000,
+        "htj2k": Htj2k,
+        "jpegxl": JpegXl,
+        "sperr": Sperr,
+        "sz3": Sz3,
+        "zfp": Zfp,
+        "pcodec": Pcodec,
     }
 )
-"""The baselines by name."""
+"""What codes for the card of an id."""
+_TO_A_BOUND = 0.0
+"""Quality in the header of a payload that was coded to a bound."""
+_ATTEMPTS = 6
+_SLACK = 0.999
+"""Of the bound, that a library is asked for; a few of them are above it by parts in a million."""
+
+
+def load(card: CodecCard, *, device: str | None = None) -> ClassicalCodec:
+    """The codec of a card; `device` is of no consequence.
+
+    Raises
+    ------
+    CardInvalidError
+        No library goes by the card's id.
+    """
+    if card.codec_id not in CODERS:
+        raise CardInvalidError(
+            f"no classical codec '{card.codec_id}'; there are {', '.join(CODERS)}"
+        )
+    return ClassicalCodec(card, CODERS[card.codec_id]())
+
+
+class ClassicalCodec(Codec):
+    """A library as a codec of this package."""
+
+    keeps_bounds = True
+
+    def __init__(self, card: CodecCard, coder: Coder) -> None:
+        self.card = card
+        self._coder = coder
+        self._tag = bitstream.codec_tag(card)
+
+    def encode(
+        self,
+        x: npt.NDArray[Any],
+        quality: float | None = None,
+        *,
+        nodata: float | None = None,
+        basis: Basis = "tile",
+    ) -> bytes:
+        level = checked_quality(self.card, quality)
+        if basis not in get_args(Basis) or basis == "card":
+            raise InvalidParameterError(
+                f"basis {basis!r}: {self.card.codec_id} has none, expected 'tile'"
+            )
+        tile = self._tile(x, nodata)
+        if tile.empty:
+            return self._payload(tile, level, None)
+        filled = tile.filled(self._coder.fade)
+        return self._payload(tile, level, self._coder.at_quality(filled, level, tile.peak))
+
+    def encode_bounded(
+        self, x: npt.NDArray[Any], max_error: Sequence[float], *, nodata: float | None = None
+    ) -> bytes:
+        tile = self._tile(x, nodata)
+        bounds = np.asarray(max_error, np.float64)
+        if bounds.shape != (len(x),) or not (np.isfinite(bounds) & (bounds >= 0)).all():
+            raise InvalidParameterError(
+                f"max_error {max_error}: expected {len(x)} numbers from 0, one a band"
+            )
+        if tile.empty:
+            return self._payload(tile, _TO_A_BOUND, None)
+        data = self._within(tile, bounds)
+        if data is None:
+            raise InvalidParameterError(
+                f"{self.card.codec_id} cannot keep a bound of {bounds.min()} on these {x.dtype} pixels"
+            )
+        return self._payload(tile, _TO_A_BOUND, data)
+
+    def _within(self, tile: _Tile, bounds: Floats) -> bytes | None:
+        """What the library wrote that decodes within bounds `(bands,)`; None if nothing does."""
+        exact = tile.x.dtype.kind != "f"
+        targets = np.floor(bounds) + 0.5 if exact else bounds
+        tolerances = _SLACK * targets
+        filled = tile.filled(self._coder.fade)
+        for attempt in range(_ATTEMPTS):
+            if exact and attempt == _ATTEMPTS - 1:
+                tolerances = np.full(len(bounds), _SLACK / 2)  # whole numbers come back exactly
+            try:
+                data = self._coder.within(filled, tolerances)
+            except InvalidValuesError:  # too many steps for the library
+                return None
+            out = self._restored(tile.header, data, tile.mask)
+            if kept(tile.x, out, tile.mask, bounds):
+                return data
+            tolerances = tolerances * _tightening(tile, out, targets)
+        return None
+
+    def decode(self, payload: bytes) -> npt.NDArray[Any]:
+        header, sections, digest = bitstream.read(payload, tag=self._tag)
+        bitstream.check_digest(header, digest, *sections)
+        low, high, _ = self.card.quality
+        expected = 0 if header.empty else 1 + header.masked
+        if len(sections) != expected or not (
+            header.quality == _TO_A_BOUND or low <= header.quality <= high
+        ):
+            raise PayloadError(
+                f"the payload has {len(sections)} sections and quality {header.quality}; "
+                f"expected {expected}, and 0 or {low} to {high}"
+            )
+        if header.dtype.name not in self.card.dtypes:
+            raise PayloadError(f"the payload holds {header.dtype} pixels, which no such codec has")
+        if header.empty:
+            return np.full(header.shape, _missing_value(header), header.dtype)
+        mask = bitstream.decode_mask(sections[0], header.shape) if header.masked else None
+        return self._restored(header, sections[-1], mask)
+
+    def _tile(self, x: npt.NDArray[Any], nodata: float | None) -> _Tile:
+        if x.dtype.name not in self.card.dtypes:
+            raise DataTypeUnsupportedError(
+                f"dtype {x.dtype}: {self.card.codec_id} takes {', '.join(self.card.dtypes)}"
+            )
+        if x.ndim != 3 or not 0 < x.size <= MAX_ELEMENTS:
+            raise InvalidParameterError(
+                f"array of shape {x.shape}: expected (bands, y, x), 1 to {MAX_ELEMENTS} values"
+            )
+        mask = missing.find(x, nodata)
+        x = np.ascontiguousarray(x, x.dtype.newbyteorder("="))
+        header = Header(
+            tag=self._tag,
+            quality=_TO_A_BOUND,
+            shape=pixels_shape(x),
+            dtype=x.dtype,
+            nodata=stored_nodata(nodata),
+            masked=mask is not None and not mask.all(),
+            empty=mask is not None and bool(mask.all()),
+        )
+        return _Tile(x=x, mask=mask, header=header)
+
+    def _payload(self, tile: _Tile, quality: float, data: bytes | None) -> bytes:
+        header = replace(tile.header, quality=quality)
+        sections = [] if data is None else [data]
+        if header.masked and tile.mask is not None:
+            sections.insert(0, bitstream.encode_mask(tile.mask))
+        return bitstream.write(header, sections, bitstream.content_digest(header, *sections))
+
+    def _restored(self, header: Header, data: bytes, mask: missing.Mask | None) -> npt.NDArray[Any]:
+        values = self._coder.pixels(data, header.shape, header.dtype)
+        return missing.restore(values, header.dtype, mask, header.nodata)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Tile:
+    """What is to be coded."""
+
+    x: Array
+    """`(bands, y, x)` in the machine's byte order."""
+    mask: missing.Mask | None
+    """Where it is missing."""
+    header: Header
+    """What a payload says of it; the quality is left to be filled in."""
+
+    @property
+    def empty(self) -> bool:
+        """True if every pixel is missing."""
+        return self.header.empty
+
+    def filled(self, fade: float) -> Array:
+        """The pixels without gaps; a band that has none takes the smallest of the others."""
+        if self.mask is None:
+            return self.x
+        filled = missing.fill(self.x, self.mask, fade=fade)
+        filled[self.mask.all(axis=(1, 2))] = self.x[~self.mask].min()
+        return filled
+
+    @property
+    def peak(self) -> float:
+        """What the quality refers to: that of the dtype, or the range of valid values."""
+        fixed = fixed_peak(self.x.dtype)
+        if fixed is not None:
+            return fixed
+        valid = self.x if self.mask is None else self.x[~self.mask]
+        lowest, highest = float(valid.min()), float(valid.max())
+        limit = float(np.finfo(np.float64).max)
+        return min(highest / 2 - lowest / 2, limit / 2) * 2 or 1.0
+
+
+def _tightening(tile: _Tile, out: Array, targets: Floats) -> Floats:
+    """`(bands,)` what to multiply tolerances with, for a payload that left the bound."""
+    error = np.abs(tile.x.astype(np.float64) - out.astype(np.float64))
+    if tile.mask is not None:
+        error[tile.mask] = 0
+    ratio = targets / np.maximum(error.max(axis=(1, 2)), targets + np.finfo(np.float64).tiny)
+    return np.where(ratio < 1, 0.95 * ratio, 1.0)
+
+
+def _missing_value(header: Header) -> float:
+    return np.nan if header.nodata is None else header.nodata

@@ -151,17 +151,17 @@ class Encoder:
             )
         if not symbols.size:
             return
-        order, runs = _group(index, tables)
-        symbols, index = symbols[order], index[order]
-        size = tables.size[index]
+        group = _Group.of(index, tables)
+        symbols = symbols[group.order]
+        size = group.spread(tables.size)
         # int32 wraps, so as uint32 a value left of the table is as far outside as one right of it
-        coded = np.minimum((symbols - tables.low[index]).view(np.uint32), size)
+        coded = np.minimum((symbols - group.spread(tables.low)).view(np.uint32), size)
         escaped = np.flatnonzero(coded == size)
         ranks = coded.view(np.int32)
-        for model, start, stop in runs:
+        for model, start, stop in group.runs(tables):
             self._runs.append((ranks[start:stop], model))
         if escaped.size:
-            self._push_escapes(symbols[escaped], index[escaped], tables)
+            self._push_escapes(symbols[escaped], index[group.order[escaped]], tables)
 
     def _push_escapes(self, symbols: IntArray, index: IndexArray, tables: Tables) -> None:
         low = tables.low[index].astype(np.int64)
@@ -197,16 +197,15 @@ class Decoder:
         symbols = np.empty(index.shape, np.int32)
         if not symbols.size:
             return symbols
-        order, runs = _group(index, tables)
+        group = _Group.of(index, tables)
         ranks = np.empty(index.shape, np.int32)
-        for model, start, stop in runs:
+        for model, start, stop in group.runs(tables):
             ranks[start:stop] = self._coder.decode(model, stop - start)
-        index = index[order]
-        values = ranks + tables.low[index]
-        escaped = np.flatnonzero(ranks.view(np.uint32) == tables.size[index])
+        values = ranks + group.spread(tables.low)
+        escaped = np.flatnonzero(ranks.view(np.uint32) == group.spread(tables.size))
         if escaped.size:
-            values[escaped] = self._pull_escapes(index[escaped], tables)
-        symbols[order] = values
+            values[escaped] = self._pull_escapes(index[group.order[escaped]], tables)
+        symbols[group.order] = values
         return symbols
 
     def _pull_escapes(self, index: IndexArray, tables: Tables) -> IntArray:
@@ -231,19 +230,37 @@ class Decoder:
             raise PayloadError("an entropy-coded stream holds more than its symbols")
 
 
-def _group(
-    index: IndexArray, tables: Tables
-) -> tuple[npt.NDArray[np.intp], Iterator[tuple[Any, int, int]]]:
-    """The order that sorts symbols by table, and (model, start, stop) of each table in use."""
-    counts = np.bincount(index)
-    if counts.size > len(tables.models):
-        raise InvalidParameterError(
-            f"table index {counts.size - 1} of {len(tables.models)} tables does not exist"
-        )
-    used = np.flatnonzero(counts)
-    stops = np.cumsum(counts[used]).tolist()
-    models = [tables.models[t] for t in used.tolist()]
-    return index.argsort(kind="stable"), zip(models, [0, *stops[:-1]], stops, strict=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Group:
+    """Symbols sorted by table."""
+
+    order: npt.NDArray[np.intp]
+    """What sorts them; in array order within a table."""
+    used: npt.NDArray[np.intp]
+    """Tables in use, ascending."""
+    counts: npt.NDArray[np.intp]
+    """Symbols of each of these."""
+
+    @classmethod
+    def of(cls, index: IndexArray, tables: Tables) -> _Group:
+        counts = np.bincount(index)
+        if counts.size > len(tables.freq):
+            raise InvalidParameterError(
+                f"table index {counts.size - 1} of {len(tables.freq)} tables does not exist"
+            )
+        used = counts.nonzero()[0]
+        return cls(order=index.argsort(kind="stable"), used=used, counts=counts[used])
+
+    def spread(self, of_tables: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """What tables have, for every symbol as sorted."""
+        return of_tables[self.used].repeat(self.counts)
+
+    def runs(self, tables: Tables) -> Iterator[tuple[Any, int, int]]:
+        """(model, start, stop) of each table in use."""
+        start = 0
+        for table, count in zip(self.used.tolist(), self.counts.tolist(), strict=True):
+            yield tables.models[table], start, start + count
+            start += count
 
 
 def _parts(prefix: int) -> list[tuple[int, int]]:

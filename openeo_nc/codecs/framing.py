@@ -1,6 +1,7 @@
 """What the codecs here do alike: check a quality, frame a payload, leave out tiles without data.
 
-        sections of a payload: side data, mask if there is one, then what the architecture codes
+        sections of a payload: side data, mask if there is one, what the architecture codes, and
+                               the residual if there is one
 
 An architecture says how its integers become bytes and back; the digest over them, side data and mask
 is checked before anyone computes with what was decoded.
@@ -16,12 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from openeo_nc.codecs import bitstream
-from openeo_nc.codecs.base import Codec, CodecCard, IntArray, Latents
+from openeo_nc.codecs.base import CodecCard, IntArray, LatentCodec, Latents
 from openeo_nc.codecs.bitstream import Header
+from openeo_nc.codecs.residual import Residual
 from openeo_nc.errors import InvalidParameterError, OpenEONCError, PayloadError
 
 
-class FramedCodec(Codec):
+class FramedCodec(LatentCodec):
     """A codec whose payloads are `bitstream`'s."""
 
     def __init__(self, card: CodecCard, coded_sections: int) -> None:
@@ -60,20 +62,24 @@ class FramedCodec(Codec):
         mask = latents.mask if header.masked else None
         coded, integers = self._code(latents)
         masks = [] if mask is None else [bitstream.encode_mask(mask)]
-        digest = bitstream.content_digest(header, *integers, latents.side, mask)
-        return bitstream.write(header, [latents.side, *masks, *coded], digest)
+        parts, residuals = [*integers, latents.side, mask], []
+        if latents.residual is not None:
+            residuals = [latents.residual.to_bytes(latents.mask)]
+            parts += latents.residual.parts
+        digest = bitstream.content_digest(header, *parts)
+        return bitstream.write(header, [latents.side, *masks, *coded, *residuals], digest)
 
     def unpack(self, payload: bytes) -> Latents:
         header, sections, digest = bitstream.read(payload, tag=self._tag)
         shape = self._latent_shape(header.shape, PayloadError)
         low, high, _ = self.card.quality
-        expected = 0 if header.empty else 1 + header.masked + self._coded_sections
+        expected = 0 if header.empty else 1 + header.masked + self._coded_sections + header.bounded
         if len(sections) != expected or not low <= header.quality <= high:
             raise PayloadError(
                 f"the payload has {len(sections)} sections and quality {header.quality}; "
                 f"expected {expected}, and {low} to {high}"
             )
-        y, side, mask = np.zeros(shape, np.int32), b"", None
+        y, side, mask, residual = np.zeros(shape, np.int32), b"", None, None
         if header.empty:
             mask = np.ones(header.shape, bool)
             bitstream.check_digest(header, digest)
@@ -82,8 +88,11 @@ class FramedCodec(Codec):
             self._check_side(header, side)
             if header.masked:
                 mask = bitstream.decode_mask(sections[1], header.shape)
+            if header.bounded:
+                residual = Residual.from_bytes(sections.pop(), header.shape, mask)
             integers = self._decode(header, sections[-self._coded_sections :])
-            bitstream.check_digest(header, digest, *integers, side, mask)
+            parts = [] if residual is None else residual.parts
+            bitstream.check_digest(header, digest, *integers, side, mask, *parts)
             y = self._latents_of(integers[0], shape)
         return Latents(
             y=y,
@@ -94,15 +103,25 @@ class FramedCodec(Codec):
             side=side,
             mask=mask,
             nodata=header.nodata,
+            residual=residual,
+            dates=header.dates,
         )
 
+    def channels(self, payload: bytes) -> int:
+        header, _, _ = bitstream.read(payload, tag=self._tag)
+        return self._latent_shape(header.shape, PayloadError)[0]
+
     def _checked_quality(self, quality: float | None) -> float:
-        """The quality that the payload can store; InvalidParameterError outside the card's range."""
-        low, high, default = self.card.quality
-        level = default if quality is None else float(quality)
-        if not low <= level <= high:
-            raise InvalidParameterError(f"quality {level}: expected a number from {low} to {high}")
-        return bitstream.round_quality(level)
+        return checked_quality(self.card, quality)
+
+
+def checked_quality(card: CodecCard, quality: float | None) -> float:
+    """The quality that a payload can store; InvalidParameterError outside the card's range."""
+    low, high, default = card.quality
+    level = default if quality is None else float(quality)
+    if not low <= level <= high:
+        raise InvalidParameterError(f"quality {level}: expected a number from {low} to {high}")
+    return bitstream.round_quality(level)
 
 
 def stored_nodata(nodata: float | None) -> float | None:

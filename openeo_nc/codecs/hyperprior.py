@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -28,11 +29,12 @@ from openeo_nc.codecs.base import (
     IntArray,
     Latents,
     quality_step,
+    restored,
 )
 from openeo_nc.codecs.bitstream import Header
 from openeo_nc.codecs.framing import FramedCodec, pixels_shape, stored_nodata
 from openeo_nc.codecs.hyperprior_entropy import VALUE_LIMIT, Z_LIMIT, IntegerEntropyModel
-from openeo_nc.codecs.hyperprior_quantiser import Quantiser
+from openeo_nc.codecs.hyperprior_quantiser import Quantised, Quantiser
 from openeo_nc.codecs.spectral import (
     BLOCK,
     ZONES,
@@ -58,6 +60,14 @@ if TYPE_CHECKING:
 def load(card: CodecCard, *, device: str | None = None) -> HyperpriorCodec:
     """The codec of a card; reads and verifies its weights."""
     return HyperpriorCodec(card, weights.load(card), device)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AnalysedLatents(Latents):
+    """Latents of a tile just analysed, whose packing need not look for their tables again."""
+
+    quantised: Quantised | None
+    """What the quantiser found; of no use to latents with another y. None without quantiser."""
 
 
 class HyperpriorCodec(FramedCodec):
@@ -96,13 +106,17 @@ class HyperpriorCodec(FramedCodec):
     ) -> Latents:
         return self._analyse_all([x], quality, nodata, basis)[0]
 
-    def synthesise(self, latents: Latents) -> npt.NDArray[Any]:
-        return self._synthesise_all([latents])[0]
+    def reconstruct(self, latents: Latents) -> npt.NDArray[np.float64]:
+        return self._reconstruct_all([latents])[0]
 
     def _check_side(self, header: Header, side: bytes) -> None:
         self._side_of(side, header.basis)
 
     def _code(self, latents: Latents) -> tuple[list[bytes], list[IntArray]]:
+        quantised = latents.quantised if isinstance(latents, AnalysedLatents) else None
+        if quantised is not None and quantised.y is latents.y:
+            streams = self._entropy.streams(quantised.z, quantised.symbols)
+            return list(streams), [latents.y, quantised.z]
         z = self._hyper_latent(latents.y)
         return list(self._entropy.encode(latents.y, z, latents.quality)), [latents.y, z]
 
@@ -125,7 +139,9 @@ class HyperpriorCodec(FramedCodec):
         return [self.pack(v) for v in self._analyse_all(xs, quality, nodata, basis)]
 
     def decode_batch(self, payloads: Sequence[bytes]) -> list[npt.NDArray[Any]]:
-        return self._synthesise_all([self.unpack(p) for p in payloads])
+        latents = [self.unpack(p) for p in payloads]
+        values = self._reconstruct_all(latents)
+        return [restored(*pair) for pair in zip(latents, values, strict=True)]
 
     def symbols(self, latents: Latents) -> list[tuple[IntArray, npt.NDArray[np.uint8]]]:
         """What is coded of latents, and by which table, `(n,)` each, pass by pass; for training."""
@@ -163,14 +179,16 @@ class HyperpriorCodec(FramedCodec):
             for x, m, r in zip(xs, masks, repeats, strict=True)
         ]
         coded = self._networks.analyse([t[1] for t in tiles if t is not None], level)
-        latents = []
+        latents: list[Latents] = []
         for x, mask, cell_sides, tile in zip(xs, masks, repeats, tiles, strict=True):
             y = np.zeros(self._latent_shape(x.shape, InvalidParameterError), np.int32)
+            quantised = None
             if tile is not None:
-                y = self._rounded(next(coded), level, basis)
+                y, quantised = self._rounded(next(coded), level, basis)
             latents.append(
-                Latents(
+                AnalysedLatents(
                     y=y,
+                    quantised=quantised,
                     quality=level,
                     shape=pixels_shape(x),
                     dtype=x.dtype,
@@ -184,7 +202,7 @@ class HyperpriorCodec(FramedCodec):
             )
         return latents
 
-    def _synthesise_all(self, all_latents: Sequence[Latents]) -> list[npt.NDArray[Any]]:
+    def _reconstruct_all(self, all_latents: Sequence[Latents]) -> list[npt.NDArray[np.float64]]:
         coded = self._networks.synthesise([(v.y, v.quality) for v in all_latents if not v.empty])
         pixels = []
         for v in all_latents:
@@ -196,7 +214,7 @@ class HyperpriorCodec(FramedCodec):
                 values = np.stack(
                     [cells.settle(b, n) for b, n in zip(values, repeats, strict=True)]
                 )
-            pixels.append(missing.restore(values, v.dtype, v.mask, v.nodata))
+            pixels.append(values)
         return pixels
 
     def _components(
@@ -223,7 +241,9 @@ class HyperpriorCodec(FramedCodec):
         with np.errstate(over="ignore"):  # values that leave float32 are refused as latents
             return spectral, spectral.forward(c).astype(np.float32)
 
-    def _rounded(self, y: npt.NDArray[np.float64], quality: float, basis: Basis) -> IntArray:
+    def _rounded(
+        self, y: npt.NDArray[np.float64], quality: float, basis: Basis
+    ) -> tuple[IntArray, Quantised | None]:
         """Embeddings are rounded to the nearest, so that equal patches have equal vectors."""
         if not (np.abs(y) < VALUE_LIMIT).all():  # NaN too: of sums that left float32
             raise InvalidValuesError(
@@ -232,9 +252,10 @@ class HyperpriorCodec(FramedCodec):
             )
         nearest = np.rint(y).astype(np.int32)
         if basis == "card":
-            return nearest
+            return nearest, None
         z = self._hyper_latent(nearest)
-        return self._quantiser.quantise(y, z, quality, self._networks.gain(quality))
+        quantised = self._quantiser.quantise(y, z, quality, self._networks.gain(quality))
+        return quantised.y, quantised
 
     def _trimmed(self, basis: SpectralBasis, y: IntArray) -> SpectralBasis:
         """The basis without the columns of components that no latent of their zone needs."""

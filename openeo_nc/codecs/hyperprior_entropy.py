@@ -46,7 +46,9 @@ VALUE_LIMIT = 1 << 28
 CLIPPED, LOG_ENTRIES = 4, 1024
 
 Number = TypeVar("Number", np.int32, np.float64)
-Coder = Callable[[npt.NDArray[np.int64], npt.NDArray[np.uint8], npt.NDArray[np.bool_]], IntArray]
+Symbols = list[tuple[IntArray, npt.NDArray[np.uint8]]]
+"""What is coded of y and the table of each, `(n,)`, pass by pass."""
+Coder = Callable[[IntArray, npt.NDArray[np.uint8], npt.NDArray[np.bool_]], IntArray]
 """(rounded means, table indexes, mirrored) of one pass's latents to the latents themselves."""
 
 
@@ -113,15 +115,17 @@ class IntegerEntropyModel:
 
     def encode(self, y: IntArray, z: IntArray, quality: float) -> tuple[bytes, bytes]:
         """Streams of z and of y. z of `z_shape`, within +-127; its choice moves the rate only."""
+        return self.streams(z, self.symbols(y, z, quality))
+
+    def streams(self, z: IntArray, symbols: Symbols) -> tuple[bytes, bytes]:
+        """Streams of z and of what `symbols` or the quantiser found with this z."""
         z_coder, coder = Encoder(), Encoder()
         z_coder.push(z.reshape(-1), self._z_index(z.shape), self.z_tables)
-        for symbols, table in self.symbols(y, z, quality):
-            coder.push(symbols, table, self.y_tables)
+        for values, table in symbols:
+            coder.push(values, table, self.y_tables)
         return z_coder.finish(), coder.finish()
 
-    def symbols(
-        self, y: IntArray, z: IntArray, quality: float
-    ) -> list[tuple[IntArray, npt.NDArray[np.uint8]]]:
+    def symbols(self, y: IntArray, z: IntArray, quality: float) -> Symbols:
         """What is coded of y, and the table of each, `(n,)`, pass by pass."""
         chosen, found = self.by_pass(y), []
 
@@ -159,7 +163,10 @@ class IntegerEntropyModel:
     def by_pass(self, y: npt.NDArray[Number]) -> Iterator[npt.NDArray[Number]]:
         """The part of `(latents, y, x)` that each pass codes, channel by channel."""
         for p in self.passes:
-            yield y[p.start : p.stop][:, p.positions(*y.shape[1:])].reshape(-1)
+            coded = y[p.start : p.stop]
+            if p.phase is not None:
+                coded = coded[:, p.positions(*y.shape[1:])]
+            yield coded.reshape(-1)
 
     def _hyper_features(self, z: IntArray, quality: int, height: int, width: int) -> Any:
         v = np.clip(z, -Z_LIMIT, Z_LIMIT).astype(np.float64) * (1 << ACTIVATION_BITS)
@@ -176,29 +183,31 @@ class IntegerEntropyModel:
         y = np.zeros((self.latents, *size), np.int32)
         for i, p in enumerate(self.passes):
             at = p.positions(*size)
-            features = activate(self.spatial[i](activate(total)))
-            if p.phase is not None:  # a 1 x 1 head needs the positions of its pass only
-                features = features[:, None, at]
+            inputs = activate(total)
+            whole = p.phase is None
+            features = activate(self.spatial[i](inputs, None if whole else at))
             mean, index = np.split(self.heads[i](features), 2)
             index = index + (self.index_by_quality[p.start : p.stop] * level)[:, None, None]
             if p.phase in (1, 2):
                 known = y[p.start : p.stop].astype(np.float64)
                 near = depthwise(known, self.neighbours[p.phase - 1])[:, at]
                 mean = mean + near[:, None] * (1 << ACTIVATION_BITS)
-            y[p.start : p.stop, at] = self._code_pass(mean, index, code).reshape(
-                p.stop - p.start, -1
-            )
+            values, coded = self._code_pass(mean, index, code), y[p.start : p.stop]
+            if whole:
+                coded[...] = values.reshape(coded.shape)
+            else:
+                coded[:, at] = values.reshape(len(coded), -1)
             if i < len(self.contexts):
-                decoded = np.where(at, y[p.start : p.stop], 0)
-                total = total + self.contexts[i](self._features(decoded))
+                decoded = coded if whole else np.where(at, coded, 0)
+                total += self.contexts[i](self._features(decoded))
         return y
 
     def _code_pass(self, mean: Any, index: Any, code: Coder) -> IntArray:
-        eighths = np.clip(shift(mean, SUM_BITS - 3), -MEAN_LIMIT, MEAN_LIMIT).astype(np.int64)
-        scale = np.clip(shift(index, SUM_BITS - INDEX_GAIN_BITS), 0, SCALES - 1).astype(np.int64)
+        eighths = np.clip(shift(mean, SUM_BITS - 3), -MEAN_LIMIT, MEAN_LIMIT).astype(np.int32)
+        scale = np.clip(shift(index, SUM_BITS - INDEX_GAIN_BITS), 0, SCALES - 1).astype(np.uint8)
         rounded = (eighths + 4) >> 3
-        fraction = eighths - 8 * rounded
-        table = (PHASES * scale + np.abs(fraction)).astype(np.uint8)
+        fraction = (eighths - 8 * rounded).astype(np.int8)
+        table = PHASES * scale + np.abs(fraction).astype(np.uint8)
         return code(rounded.reshape(-1), table.reshape(-1), (fraction < 0).reshape(-1))
 
     def _features(self, decoded: IntArray) -> Any:

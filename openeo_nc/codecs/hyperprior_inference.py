@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,8 @@ from torch import Tensor
 from openeo_nc.codecs.base import quality_step
 from openeo_nc.codecs.hyperprior_rate import HYPER_GAIN, hyper_analysis, magnitude_features
 from openeo_nc.codecs.hyperprior_transform import Transform, Widths
+from openeo_nc.codecs.networks import Network, run
 from openeo_nc.codecs.spectral import BLOCK
-
-T = TypeVar("T")
 
 
 class Networks:
@@ -37,20 +36,23 @@ class Networks:
             module.load_state_dict(part)
             module.to(self.device).eval()
 
-    @torch.inference_mode()
+        device_name = str(self.device)
+        self._analysis = Network(
+            name="analysis", device=device_name, shape=_first_shape, forward=self._analyse
+        )
+        self._synthesis = Network(
+            name="synthesis", device=device_name, shape=_first_shape, forward=self._synthesise
+        )
+        self._hyper_analysis: Network[npt.NDArray[np.int32]] = Network(
+            name="hyper-analysis", device=device_name, shape=np.shape, forward=self._hyper_latents
+        )
+
     def analyse(
         self, tiles: Sequence[npt.NDArray[np.float32]], quality: float
     ) -> Iterator[npt.NDArray[np.float64]]:
-        """Unrounded latents of component tiles `(bands, 64, h, w)`, in order; equal shapes share a call."""
-
-        def run(batch: list[npt.NDArray[np.float32]]) -> Tensor:
-            c = torch.from_numpy(np.stack(batch)).flatten(1, 2).to(self.device)
-            with full_precision():
-                return self.transform.analyse(
-                    c, torch.full((len(batch),), quality, device=c.device)
-                )
-
-        return (y.astype(np.float64) for y in by_shape(tiles, lambda t: t.shape, run))
+        """Unrounded latents of component tiles `(bands, 64, h, w)`, in order."""
+        found = run(self._analysis, [(tile, quality) for tile in tiles])
+        return (y.astype(np.float64) for y in found)
 
     @torch.inference_mode()
     def gain(self, quality: float) -> npt.NDArray[np.float64]:
@@ -58,27 +60,36 @@ class Networks:
         factor = self.transform.gain(torch.tensor([quality], device=self.device))
         return factor.reshape(-1).cpu().numpy().astype(np.float64) * quality_step(quality)
 
-    @torch.inference_mode()
     def synthesise(
         self, coded: Sequence[tuple[npt.NDArray[np.int32], float]]
     ) -> Iterator[npt.NDArray[np.float64]]:
         """Component tiles of (latents, quality) pairs, in order."""
+        return (c.astype(np.float64) for c in run(self._synthesis, coded))
 
-        def run(batch: list[tuple[npt.NDArray[np.int32], float]]) -> Tensor:
-            y = torch.from_numpy(np.stack([b[0] for b in batch]).astype("f4")).to(self.device)
-            quality = torch.tensor([b[1] for b in batch], device=y.device)
-            with full_precision():
-                c = self.transform.synthesise(y, quality)
-            return c.reshape(len(batch), -1, BLOCK**2, *c.shape[2:])
-
-        return (c.astype(np.float64) for c in by_shape(coded, lambda c: c[0].shape, run))
-
-    @torch.inference_mode()
     def hyper_latent(self, y: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
         """z of one tile's latents, rounded."""
-        features = magnitude_features(torch.from_numpy(y.astype("f4"))[None].to(self.device))
-        z = HYPER_GAIN * self.hyper_analysis(features)[0].cpu().numpy()
-        return np.asarray(np.rint(z), dtype=np.int32)
+        return np.asarray(next(run(self._hyper_analysis, [y])), dtype=np.int32)
+
+    @torch.inference_mode()
+    def _analyse(self, batch: Sequence[tuple[Any, float]]) -> npt.NDArray[np.float32]:
+        c = to_device(np.stack([tile for tile, _ in batch]), self.device).flatten(1, 2)
+        quality = torch.tensor([q for _, q in batch], dtype=torch.float32, device=self.device)
+        with full_precision():
+            return to_host(self.transform.analyse(c, quality))
+
+    @torch.inference_mode()
+    def _synthesise(self, batch: Sequence[tuple[Any, float]]) -> npt.NDArray[np.float32]:
+        y = to_device(np.stack([latents for latents, _ in batch]).astype("f4"), self.device)
+        quality = torch.tensor([q for _, q in batch], dtype=torch.float32, device=self.device)
+        with full_precision():
+            c = self.transform.synthesise(y, quality)
+        return to_host(c.reshape(len(batch), -1, BLOCK**2, *c.shape[2:]))
+
+    @torch.inference_mode()
+    def _hyper_latents(self, batch: Sequence[npt.NDArray[np.int32]]) -> npt.NDArray[np.float32]:
+        y = to_device(np.stack(batch).astype("f4"), self.device)
+        z = HYPER_GAIN * to_host(self.hyper_analysis(magnitude_features(y)))
+        return np.asarray(np.rint(z), dtype=np.float32)
 
 
 def full_precision() -> AbstractContextManager[None]:
@@ -86,15 +97,23 @@ def full_precision() -> AbstractContextManager[None]:
     return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 
 
-def by_shape(
-    items: Sequence[T], shape: Callable[[T], tuple[int, ...]], run: Callable[[list[T]], Tensor]
-) -> Iterator[npt.NDArray[np.float32]]:
-    """Results of `run` for every item in order, run once for all items of a shape."""
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for i, item in enumerate(items):
-        groups.setdefault(shape(item), []).append(i)
-    out: dict[int, npt.NDArray[np.float32]] = {}
-    for members in groups.values():
-        results = run([items[i] for i in members]).cpu().numpy()
-        out.update(zip(members, results, strict=True))
-    return (out[i] for i in range(len(items)))
+def to_device(array: npt.NDArray[Any], device: torch.device) -> Tensor:
+    """The array as a tensor there; on CUDA by way of pinned memory, which copies beside the work."""
+    tensor = torch.from_numpy(array)
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def to_host(tensor: Tensor) -> npt.NDArray[Any]:
+    """The tensor as an array; waits for what its stream does, and for no other stream."""
+    if tensor.device.type != "cuda":
+        return tensor.cpu().numpy()
+    pinned = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    pinned.copy_(tensor, non_blocking=True)
+    torch.cuda.current_stream(tensor.device).synchronize()
+    return pinned.numpy()
+
+
+def _first_shape(item: tuple[npt.NDArray[Any], float]) -> tuple[int, ...]:
+    return item[0].shape

@@ -32,7 +32,7 @@ from openeo_nc.codecs.klt_dct_context import (
     boxes,
     walk,
 )
-from openeo_nc.codecs.klt_dct_side import CENTROID_UNIT, MEAN_UNIT, Side
+from openeo_nc.codecs.klt_dct_side import CENTROID_UNIT, MEAN_UNIT, Side, fixed_peak
 from openeo_nc.errors import (
     DataTypeUnsupportedError,
     InvalidParameterError,
@@ -41,7 +41,7 @@ from openeo_nc.errors import (
     WeightsInvalidError,
 )
 
-MAX_BANDS = 1024
+MAX_BANDS = 2048
 """Most bands of a tile; the spectral KLT of more would not be worth its time."""
 
 
@@ -52,6 +52,8 @@ def load(card: CodecCard, *, device: str | None = None) -> KltDctCodec:
 
 class KltDctCodec(FramedCodec):
     """The codec with its tables, ready to use."""
+
+    joins_dates = True
 
     def __init__(self, card: CodecCard, arrays: dict[str, npt.NDArray[Any]]) -> None:
         super().__init__(card, coded_sections=1)
@@ -77,9 +79,9 @@ class KltDctCodec(FramedCodec):
         mask = missing.find(x, nodata)
         side, y = b"", np.zeros(self._latent_shape(x.shape, InvalidParameterError), np.int32)
         if mask is None or not mask.all():
-            tile = decompose(x, mask, level)
+            tile = decompose(x, mask, level, self._peak(x.dtype))
             integers = quantiser.quantise(self._model, tile.components, tile.valid)
-            side = tile.side(integers).to_bytes(x.dtype, self._basis_tables)
+            side = tile.side(integers).to_bytes(self._peak(x.dtype), self._basis_tables)
             y = self._latents_of(integers, y.shape)
         return Latents(
             y=y,
@@ -91,12 +93,10 @@ class KltDctCodec(FramedCodec):
             nodata=stored_nodata(nodata),
         )
 
-    def synthesise(self, latents: Latents) -> npt.NDArray[Any]:
+    def reconstruct(self, latents: Latents) -> npt.NDArray[np.float64]:
         values = np.zeros(latents.shape)
         if not latents.empty:
-            side = Side.from_bytes(
-                latents.side, latents.shape[0], latents.dtype, self._basis_tables
-            )
+            side = self.side(latents)
             centres = side.centroids.astype(np.float64) * CENTROID_UNIT
             components = quantiser.dequantise(_kept(latents), centres)
             coefficients = transform.spectral_inverse(components, side.axes)
@@ -106,7 +106,11 @@ class KltDctCodec(FramedCodec):
                 values[i] = pixels
                 values[i] *= step
                 values[i] += side.origin + float(side.mean[i]) * MEAN_UNIT * step
-        return missing.restore(values, latents.dtype, latents.mask, latents.nodata)
+        return values
+
+    def side(self, latents: Latents) -> Side:
+        """Side data of latents that are not empty."""
+        return self._side(latents.side, latents.shape[0], latents.dtype)
 
     def _latent_shape(
         self, shape: tuple[int, ...], error: type[OpenEONCError]
@@ -121,7 +125,14 @@ class KltDctCodec(FramedCodec):
         return channels, rows, columns
 
     def _check_side(self, header: Header, side: bytes) -> None:
-        Side.from_bytes(side, header.shape[0], header.dtype, self._basis_tables)
+        self._side(side, header.shape[0], header.dtype)
+
+    def _side(self, data: bytes, bands: int, dtype: np.dtype[Any]) -> Side:
+        return Side.from_bytes(data, bands, self._peak(dtype), self._basis_tables)
+
+    def _peak(self, dtype: np.dtype[Any]) -> float | None:
+        """The peak that encoder and decoder both know; None if each tile states its own."""
+        return self.card.peak or fixed_peak(dtype)
 
     def _code(self, latents: Latents) -> tuple[list[bytes], list[IntArray]]:
         kept = _kept(latents)

@@ -15,8 +15,12 @@ from openeo_nc.codecs.base import quality_step
 from openeo_nc.codecs.cells import repeat_of
 from openeo_nc.codecs.klt_dct_context import IntArray, N
 from openeo_nc.codecs.klt_dct_quantiser import centroids, prune
-from openeo_nc.codecs.klt_dct_side import CENTROID_UNIT, MEAN_UNIT, Side, fixed_peak
+from openeo_nc.codecs.klt_dct_side import CENTROID_UNIT, MEAN_UNIT, Side
 from openeo_nc.errors import InvalidValuesError
+
+LARGEST = 2**30 / N
+"""Steps that a pixel may lie from the origin, so that coefficients of its block are int32."""
+_MEANS = (-32768, 32767)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,18 +55,26 @@ class Decomposition:
         )
 
 
-def decompose(x: npt.NDArray[Any], mask: missing.Mask | None, quality: float) -> Decomposition:
-    """The components of a tile `(bands, y, x)` that has a valid pixel.
+def decompose(
+    x: npt.NDArray[Any], mask: missing.Mask | None, quality: float, peak: float | None
+) -> Decomposition:
+    """The components of a tile `(bands, y, x)` that has a valid pixel; no peak is the tile's range.
 
     Raises
     ------
     InvalidValuesError
-        The range of the values is not a float64.
+        The range of the values is not a float64, or a value is beyond LARGEST steps.
     """
-    origin, peak = _range(x, mask)
+    origin, peak = (0.0, peak) if peak else _range(x, mask)
     step = quality_step(quality, peak) or 1.0
     bands = [_Cells.of(band, None if mask is None else mask[i], origin) for i, band in enumerate(x)]
-    means = np.rint([(band.mean - origin) / step / MEAN_UNIT for band in bands]).astype(np.int16)
+    farthest = max(float(np.abs(band.values - origin).max()) for band in bands)
+    if farthest > LARGEST * step:
+        raise InvalidValuesError(
+            f"values up to {farthest:g} cannot be coded in steps of {step:g} at quality {quality:g}"
+        )
+    means = np.rint([(band.mean - origin) / step / MEAN_UNIT for band in bands])
+    means = means.clip(*_MEANS).astype(np.int16)  # what is beyond them, DC codes
     repeats = np.array([band.repeat for band in bands], np.uint8)
     coefficients = np.stack(
         [
@@ -113,10 +125,7 @@ class _Cells:
 
 
 def _range(x: npt.NDArray[Any], mask: missing.Mask | None) -> tuple[float, float]:
-    """The value that is coded as zero, and the peak that the quality refers to."""
-    peak = fixed_peak(x.dtype)
-    if peak is not None:
-        return 0.0, peak
+    """The value that is coded as zero, and the range that the quality refers to."""
     valid = x if mask is None else x[~mask]
     low, high = float(valid.min()), float(valid.max())
     if not math.isfinite(high - low):

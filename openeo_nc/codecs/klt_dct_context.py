@@ -52,6 +52,7 @@ Visit = Callable[[int, slice | IntArray, IndexArray, IntArray | None], IntArray]
 """(component, where in its skewed plane, table of each, prediction) -> values, prediction added."""
 
 
+@cache
 def zones() -> npt.NDArray[np.intp]:
     """`(N, N)`: the zone of frequency (u, v)."""
     u, v = np.indices((N, N))
@@ -145,6 +146,8 @@ def walk(
 ) -> None:
     """Call visit for every group of coefficients inside the boxes, in coding order."""
     neighbourhood = Neighbourhood(blocks)
+    own = model.own[skewed_zones()][..., None, None]
+    product = np.empty((N, *blocks), np.int32)
     for c, box in enumerate(extents):
         neighbourhood.begin()
         if not box.side:
@@ -156,10 +159,11 @@ def walk(
             if u0 >= u1:
                 continue
             context = before[d, u0:u1]
-            weights = model.own[skewed_zones()[d, u0:u1]]
+            weights = own[d, u0:u1]
             for k, feature in enumerate(neighbourhood.own(d, u0, u1)):
-                context += weights[:, k, None, None] * feature
-            index = model.ac_index[np.minimum(context >> AC_SHIFT, model.ac_index.size - 1)]
+                context += np.multiply(weights[:, k], feature, out=product[: u1 - u0])
+            context >>= AC_SHIFT
+            index = model.ac_index.take(np.minimum(context, model.ac_index.size - 1, out=context))
             start = (d * N + u0) * blocks[0] * blocks[1]
             values = visit(c, slice(start, start + index.size), index.reshape(-1), None)
             neighbourhood.put(d, u0, u1, values.reshape(index.shape))
@@ -211,7 +215,8 @@ class Neighbourhood:
     def put(self, d: int, u0: int, u1: int, values: IntArray) -> None:
         """The values of rows u0..u1 of diagonal d, `(u1 - u0, by, bx)`."""
         at = (d + FRONT, slice(u0 + FRONT, u1 + FRONT))
-        magnitudes = np.abs(np.clip(values, -LARGEST, LARGEST)).astype(np.int16)
+        near = np.minimum(np.maximum(values, -LARGEST), LARGEST)
+        magnitudes = np.abs(near, out=near).astype(np.int16)
         self._planes[0][at] = magnitudes
         self._around[0][at] = four_beside(magnitudes)
 
@@ -259,12 +264,12 @@ class Neighbourhood:
 def four_beside(values: Features) -> Features:
     """Sum over the blocks above, below, left and right; at an edge the inner one counts twice."""
     out = np.zeros_like(values)
-    for axis in (1, 2):
-        size = values.shape[axis]
-        if size > 1:
-            order = np.arange(size)
-            out += values.take(np.maximum(order - 1, -order + 1), axis)
-            out += values.take(np.minimum(order + 1, 2 * size - 3 - order), axis)
+    for sums, known in ((out, values), (out.swapaxes(1, 2), values.swapaxes(1, 2))):
+        if known.shape[1] > 1:
+            sums[:, 1:] += known[:, :-1]
+            sums[:, :-1] += known[:, 1:]
+            sums[:, 0] += known[:, 1]
+            sums[:, -1] += known[:, -2]
     return out
 
 

@@ -9,6 +9,7 @@ Nothing here needs to be repeated by the decoder.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -64,16 +65,18 @@ def prune(
 ) -> FloatArray:
     """Components without those parts of zones that are not worth their bits and their axis."""
     out = components.copy()
+    magnitudes = np.abs(components).reshape(-1)
+    likely = np.flatnonzero(magnitudes > _LIKELY)
+    kind = likely // (N * N * valid.size) * ZONES + _zones_at(likely, valid.size)
+    found = magnitudes[likely].astype(np.float64)
+    gain = (found**2 - (found - np.rint(found)) ** 2) * valid.reshape(-1)[likely % valid.size]
+    size = len(components) * ZONES
+    gains = np.bincount(kind, gain, size).reshape(-1, ZONES)
+    bits = _ISOLATED_BITS * np.bincount(kind, minlength=size).reshape(-1, ZONES)
     for zone, stored in enumerate(bases):
-        inside = zones() == zone
-        magnitudes = np.abs(components[:, inside])
-        likely = magnitudes > _LIKELY
-        gain = magnitudes**2 - (magnitudes - np.rint(magnitudes)) ** 2
-        gain = np.where(likely, gain * valid, 0).sum(axis=(1, 2, 3))
-        bits = _ISOLATED_BITS * likely.sum(axis=(1, 2, 3))
-        if stored is not None:
-            bits = bits + ENTRY_BITS * stored.any(axis=1).sum()
-        out[(gain < LMBDA * bits)[:, None, None] & inside] = 0
+        axis = 0 if stored is None else ENTRY_BITS * stored.any(axis=1).sum()
+        weak = gains[:, zone] < LMBDA * (bits[:, zone] + axis)
+        out[weak[:, None, None] & (zones() == zone)] = 0
     return out
 
 
@@ -108,22 +111,32 @@ def quantise(
 
 def centroids(components: FloatArray, integers: IntArray) -> npt.NDArray[np.float64]:
     """`(ZONES, 3)`: mean of |component| - |integer| where the integer is 1, 2 and more."""
-    c, u, v, y, x = np.nonzero(integers)
-    values = np.abs(integers[c, u, v, y, x])
-    kind = 3 * zones()[u, v] + np.minimum(values, 3) - 1
-    off = np.abs(components[c, u, v, y, x]) - values
+    at = np.flatnonzero(integers)
+    values = np.abs(integers.reshape(-1)[at])
+    kind = 3 * _zones_at(at, _cells(integers)) + np.minimum(values, 3) - 1
+    off = np.abs(components.reshape(-1)[at]) - values
     sums = np.bincount(kind, off, 3 * ZONES)
     return (sums / np.maximum(np.bincount(kind, minlength=3 * ZONES), 1)).reshape(ZONES, 3)
 
 
 def dequantise(integers: IntArray, centres: npt.NDArray[np.float64]) -> FloatArray:
     """Components in steps from integers and `centroids`."""
-    out = integers.astype(np.float32)
-    c, u, v, y, x = np.nonzero(integers)
-    values = integers[c, u, v, y, x]
-    shift = centres[zones()[u, v], np.minimum(np.abs(values), 3) - 1]
-    out[c, u, v, y, x] += np.sign(values) * shift.astype(np.float32)
+    out = integers.astype(np.float32, order="C")
+    at = np.flatnonzero(integers)
+    values = integers.reshape(-1)[at]
+    shift = centres[_zones_at(at, _cells(integers)), np.minimum(np.abs(values), 3) - 1]
+    out.reshape(-1)[at] += np.sign(values) * shift.astype(np.float32)
     return out
+
+
+def _cells(planes: IntArray) -> int:
+    """Blocks of `(components, N, N, by, bx)`."""
+    return math.prod(planes.shape[3:])
+
+
+def _zones_at(at: npt.NDArray[np.intp], cells: int) -> npt.NDArray[np.intp]:
+    """The zones of flat positions in `(components, N, N, by, bx)`."""
+    return zones().reshape(-1)[at // cells % (N * N)]
 
 
 def _choose(values: FloatArray, index: IndexArray, bits: FloatArray, price: FloatArray) -> IntArray:

@@ -2,7 +2,7 @@
 
 Little endian:
 
-    origin, peak   f8, f8  only for dtypes whose peak is the tile's range
+    origin, peak   f8, f8  only where the peak is the tile's range
     mean           i2 * bands, in eighths of a step above origin
     repeats        2 bits a band: side of its cells of equal pixels is 1, 2, 3 or 6
     counts         u2 * zones: components; the top bit if the basis is that of the zone before
@@ -63,9 +63,9 @@ class Side:
             found.append(found[-1] if stored is None else synthesis(stored))
         return found
 
-    def to_bytes(self, dtype: np.dtype[Any], tables: Tables) -> bytes:
-        """The bytes of the module's docstring."""
-        head = b"" if fixed_peak(dtype) else struct.pack("<2d", self.origin, self.peak)
+    def to_bytes(self, peak: float | None, tables: Tables) -> bytes:
+        """The bytes of the module's docstring; `peak` is the one that the decoder knows, if any."""
+        head = b"" if peak else struct.pack("<2d", self.origin, self.peak)
         counts = [_BEFORE if b is None else b.shape[1] for b in self.bases]
         entries = [
             stored[present(self.repeats, zone)].T.reshape(-1)
@@ -85,9 +85,8 @@ class Side:
         )
 
     @classmethod
-    def from_bytes(cls, data: bytes, bands: int, dtype: np.dtype[Any], tables: Tables) -> Side:
+    def from_bytes(cls, data: bytes, bands: int, peak: float | None, tables: Tables) -> Side:
         """Inverse of `to_bytes`; PayloadError if the bytes are no side data."""
-        peak = fixed_peak(dtype)
         layout = [("edge", "<f8", 0 if peak else 2), ("mean", "<i2", bands)]
         layout += [("repeats", "u1", -(-bands // 4)), ("counts", "<u2", ZONES)]
         layout += [("centroids", "i1", 3 * ZONES)]

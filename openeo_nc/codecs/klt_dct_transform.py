@@ -166,4 +166,7 @@ def _analysis(stored: npt.NDArray[np.int32]) -> FloatArray:
 
 def _bits(components: FloatArray) -> float:
     """About what quantised components cost; only to compare bases."""
-    return float(0.5 * np.log2(1 + 4 * components**2).sum())
+    power = components * components
+    power *= 4
+    power += 1
+    return float(0.5 * np.log2(power, out=power).sum())

@@ -1,13 +1,14 @@
 """Opens the codec that a store names: the registered one, or the one that the store brings along.
 
-A self-contained store has a folder `.nc` beside its arrays with `card.json` and the weights file.
-It is looked into only where this installation lacks the codec or has other weights for it. The
+A self-contained store has a folder `.nc` beside its arrays with `card.json` and the weights file,
+and `cards/<codec_id>.json` of each other codec that its payloads may be of. It is looked into only where this installation lacks the codec or has other weights for it. The
 weights' SHA-256 stands in the array's metadata and is verified either way.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 import threading
 from dataclasses import dataclass, replace
@@ -34,9 +35,18 @@ FOLDER = ".nc"
 """Folder of a store that holds what is not Zarr: card, weights, the other view's metadata."""
 CARD = f"{FOLDER}/card.json"
 """Path of the codec's card in a self-contained store."""
+CARDS = f"{FOLDER}/cards"
+"""Folder of the cards of other codecs."""
 
 _codecs: dict[tuple[str, str | None], Codec] = {}
 _lock = threading.Lock()
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+"""Of a codec; others would lead elsewhere in the store."""
+
+
+def other_card(codec_id: str) -> str:
+    """Path of the card of another codec than the store's in a self-contained store."""
+    return f"{CARDS}/{codec_id}.json"
 
 
 @dataclass(frozen=True)
@@ -78,8 +88,8 @@ async def opened(codec_id: str, weights_sha256: str | None, place: Place | None)
     try:
         return await reading.off_loop(lambda: _registered(codec_id, weights_sha256))
     except (CodecNotFoundError, WeightsNotFoundError, WeightsInvalidError) as error:
-        card = None if place is None else await _card(place)
-        if place is None or card is None or (card.codec_id, card.weights_sha256) != key:
+        card = None if place is None else await _card(place, key)
+        if place is None or card is None:
             raise _missing(codec_id, weights_sha256, error) from error
         name = f"{FOLDER}/{card.weights}"
         data = None if card.weights is None else await place.read(name)
@@ -112,15 +122,21 @@ def _brought(card: CodecCard, data: bytes | None) -> Codec:
         return _codecs[key]
 
 
-async def _card(place: Place) -> CodecCard | None:
-    text = await place.read(CARD)
-    if text is None:
-        return None
-    try:
-        document = json.loads(text)
-    except ValueError as error:
-        raise CardInvalidError(f"{place.group}/{CARD} is not JSON: {error}") from error
-    return registry.parse_card(document, f"{place.group}/{CARD}")
+async def _card(place: Place, key: tuple[str, str | None]) -> CodecCard | None:
+    """The card that a store brings of a codec id and weights, if it does."""
+    names = [CARD, other_card(key[0])] if _NAME.fullmatch(key[0]) else [CARD]
+    for name in names:
+        text = await place.read(name)
+        if text is None:
+            continue
+        try:
+            document = json.loads(text)
+        except ValueError as error:
+            raise CardInvalidError(f"{place.group}/{name} is not JSON: {error}") from error
+        card = registry.parse_card(document, f"{place.group}/{name}")
+        if (card.codec_id, card.weights_sha256) == key:
+            return card
+    return None
 
 
 def _missing(

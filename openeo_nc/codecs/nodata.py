@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from scipy import ndimage
 from openeo_nc.errors import InvalidParameterError, InvalidValuesError
 
 Mask = npt.NDArray[np.bool_]
+Number = TypeVar("Number", bound=np.generic)
 
 
 def find(x: npt.NDArray[Any], nodata: float | None) -> Mask | None:
@@ -44,8 +45,14 @@ def find(x: npt.NDArray[Any], nodata: float | None) -> Mask | None:
     return mask if mask.any() else None
 
 
-def fill(x: npt.NDArray[np.float64], mask: Mask | None) -> npt.NDArray[np.float64]:
-    """Missing pixels take the nearest valid one of their band; a band without any takes zeros."""
+def fill(
+    x: npt.NDArray[Number], mask: Mask | None, *, fade: float | None = None
+) -> npt.NDArray[Number]:
+    """Missing pixels take the nearest valid one of their band; a band without any takes zeros.
+
+    With `fade`, a pixel that is so many pixels away from it lies halfway to the middle of the
+    band's range: large gaps become flat, and so cost little.
+    """
     if mask is None:
         return x
     filled = x.copy()
@@ -53,22 +60,27 @@ def fill(x: npt.NDArray[np.float64], mask: Mask | None) -> npt.NDArray[np.float6
         if missing.all():
             band[...] = 0
         elif missing.any():
-            nearest = ndimage.distance_transform_edt(
-                missing, return_distances=False, return_indices=True
-            )
+            distance, nearest = ndimage.distance_transform_edt(missing, return_indices=True)
+            valid = band[~missing]
             band[...] = band[tuple(nearest)]
+            if fade is not None:
+                middle = float(valid.min()) / 2 + float(valid.max()) / 2
+                far = band[missing].astype(np.float64) - middle
+                band[missing] = middle + far * 0.5 ** (distance[missing] / fade)
     return filled
 
 
 def restore(
-    values: npt.NDArray[np.float64], dtype: np.dtype[Any], mask: Mask | None, nodata: float | None
+    values: npt.NDArray[Any], dtype: np.dtype[Any], mask: Mask | None, nodata: float | None
 ) -> npt.NDArray[Any]:
-    """Decoded real values as pixels of a dtype, missing ones as they were.
+    """Decoded real values, or pixels, as pixels of a dtype, missing ones as they were.
 
     Integers are rounded and clipped to their range. A valid pixel that would decode to the nodata
     value takes the next one beside it.
     """
-    if dtype.kind != "f":
+    if values.dtype == dtype and dtype.kind != "f":
+        out = values.copy()
+    elif dtype.kind != "f":
         limits = np.iinfo(dtype)
         top = float(limits.max)
         if int(top) > limits.max:  # 64 bits: the nearest float64 is one too many

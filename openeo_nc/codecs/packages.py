@@ -21,20 +21,22 @@ ENTRY_POINTS = "openeo_nc.codecs"
 
 
 @cache
-def packages() -> Mapping[str, Path]:
-    """Import name and folder of each codec package, this one first; runs none of their code.
+def packages(group: str = ENTRY_POINTS) -> Mapping[str, Path]:
+    """Import name and folder of each package of a group, ours first; runs none of their code.
+
+    Embedding models are found in the same way, in group `openeo_nc.models`.
 
     Raises
     ------
     CardInvalidError
         An entry point names something that is no package.
     """
-    found = {ENTRY_POINTS: Path(__file__).resolve().parent}
-    for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
+    found = {group: Path(__file__).resolve().parents[1] / group.rpartition(".")[2]}
+    for point in sorted(entry_points(group=group), key=lambda point: point.name):
         spec = _spec(point.value)
         if spec is None or not spec.submodule_search_locations:
             raise CardInvalidError(
-                f"entry point '{point.name}' of group {ENTRY_POINTS} names '{point.value}', "
+                f"entry point '{point.name}' of group {group} names '{point.value}', "
                 "which is no package"
             )
         found.setdefault(point.value, Path(spec.submodule_search_locations[0]))

@@ -22,7 +22,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
-from openeo_nc.codecs.base import Codec, Latents
+from openeo_nc import metrics
+from openeo_nc.codecs import payloads
+from openeo_nc.codecs.base import Codec, Latents, with_latents
 from openeo_nc.errors import OpenEONCError
 
 WAIT = 0.002
@@ -41,7 +43,7 @@ _queues: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[int, str], Queu
 
 
 async def decode(
-    codec: Codec, view: Literal["pixels", "latents"], payloads: Sequence[bytes]
+    codec: Codec, view: Literal["pixels", "latents"], coded: Sequence[bytes]
 ) -> list[Tile]:
     """What the payloads hold: pixels `(bands, y, x)`, or latents as int32 `(channels, y, x)`.
 
@@ -54,7 +56,7 @@ async def decode(
     key = (id(codec), view)
     if key not in queues:
         queues[key] = Queue(codec, view)
-    return list(await asyncio.gather(*[queues[key].add(payload) for payload in payloads]))
+    return list(await asyncio.gather(*[queues[key].add(payload) for payload in coded]))
 
 
 async def off_loop(function: Callable[[], T]) -> T:
@@ -67,7 +69,7 @@ class Queue:
 
     def __init__(self, codec: Codec, view: str) -> None:
         self._codec = codec
-        self._single = codec.decode if view == "pixels" else lambda p: latent_tile(codec.unpack(p))
+        self._decoded = _pixel_tiles(codec) if view == "pixels" else _latent_tiles(codec)
         shares = view == "pixels" and type(codec).decode_batch is not Codec.decode_batch
         self._most = BATCH if shares else 1
         self._waiting: list[tuple[bytes, asyncio.Future[Tile]]] = []
@@ -95,10 +97,10 @@ class Queue:
         task.add_done_callback(self._running.discard)
 
     async def _run(self, batch: list[tuple[bytes, asyncio.Future[Tile]]]) -> None:
-        payloads = [payload for payload, _ in batch]
+        coded = [payload for payload, _ in batch]
         # an error must reach the readers, or they would wait forever
         (outcome,) = await asyncio.gather(
-            off_loop(lambda: self._decode(payloads)), return_exceptions=True
+            off_loop(lambda: self._decode(coded)), return_exceptions=True
         )
         results = outcome if isinstance(outcome, list) else [outcome] * len(batch)
         for (_, future), result in zip(batch, results, strict=True):
@@ -109,19 +111,35 @@ class Queue:
             else:
                 future.set_result(result)
 
-    def _decode(self, payloads: list[bytes]) -> list[Tile | OpenEONCError]:
+    def _decode(self, coded: list[bytes]) -> list[Tile] | list[Tile | OpenEONCError]:
         """Tiles, or for each payload that cannot be decoded the error."""
-        if len(payloads) > 1:
+        if len(coded) > 1:
             # one that is damaged must not take along the others, of other readers maybe
             with suppress(OpenEONCError):
-                return list(self._codec.decode_batch(payloads))
-        return [self._attempt(payload) for payload in payloads]
+                return self._decoded(coded)
+        return [self._attempt(payload) for payload in coded]
 
     def _attempt(self, payload: bytes) -> Tile | OpenEONCError:
         try:
-            return self._single(payload)
+            (tile,) = self._decoded([payload])
+            return tile
         except OpenEONCError as error:
             return error
+
+
+def _pixel_tiles(codec: Codec) -> Callable[[Sequence[bytes]], list[Tile]]:
+    def decode(coded: Sequence[bytes]) -> list[Tile]:
+        # the codec is the one that wrote them: no other card is looked at
+        tiles = payloads.decode_batch(coded, codec, lambda _: codec, cards=())
+        metrics.decoded(sum(map(len, coded)), sum(x.nbytes for x in tiles), tiles=len(tiles))
+        return tiles
+
+    return decode
+
+
+def _latent_tiles(codec: Codec) -> Callable[[Sequence[bytes]], list[Tile]]:
+    latent = with_latents(codec)
+    return lambda coded: [latent_tile(latent.unpack(payload)) for payload in coded]
 
 
 def latent_tile(latents: Latents) -> npt.NDArray[np.int32]:

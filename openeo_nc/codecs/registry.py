@@ -26,6 +26,9 @@ from openeo_nc.errors import CardInvalidError, CodecNotFoundError
 
 UNIVERSAL = "klt-dct"
 """The codec that takes any bands; what `auto` falls back to."""
+SPECTRA = "klt-dct-spectra"
+"""The same with smaller tiles, for cubes of more than `MANY_BANDS`."""
+MANY_BANDS = 512
 
 _opened: dict[tuple[str, str | None, str | None], Codec] = {}
 _opening = threading.RLock()
@@ -45,14 +48,25 @@ def get_card(codec_id: str) -> CodecCard:
         raise CodecNotFoundError(f"unknown codec '{codec_id}'; known codecs: {known}") from None
 
 
-def choose(codec_id: str, bands: Sequence[str] | None = None) -> CodecCard:
-    """The card that `open_codec` would open; loads no weights."""
+def choose(
+    codec_id: str, bands: Sequence[str] | None = None, *, embedding: bool = False
+) -> CodecCard:
+    """The card that `open_codec` would open; with `embedding`, `auto` takes one that gives them."""
     if codec_id != "auto":
         return get_card(codec_id)
-    for card in list_codecs():
-        if bands is not None and card.bands == tuple(bands):
-            return card
-    return get_card(UNIVERSAL)
+    made = [
+        card
+        for card in list_codecs()
+        if bands is not None and card.bands == tuple(bands) and card.embedding >= embedding
+    ]
+    return max(
+        made, key=lambda card: card.rank, default=universal(0 if bands is None else len(bands))
+    )
+
+
+def universal(bands: int) -> CodecCard:
+    """The card of the codec that takes any bands, for so many of them."""
+    return get_card(SPECTRA if bands > MANY_BANDS else UNIVERSAL)
 
 
 def open_codec(
@@ -63,8 +77,8 @@ def open_codec(
     Parameters
     ----------
     codec_id
-        An id of `list_codecs`, or `auto`: the first codec made for exactly these bands in this
-        order, else `klt-dct`.
+        An id of `list_codecs`, or `auto`: of the codecs made for exactly these bands in this order
+        the one of the highest rank, else `klt-dct`, with more than 512 bands `klt-dct-spectra`.
     bands
         Band names of the cube; only `auto` looks at them.
     device
@@ -198,8 +212,6 @@ _KINDS: Mapping[str, Callable[[Any], bool]] = {
 def _faults(card: CodecCard) -> list[tuple[str, bool]]:
     low, high, default = card.quality
     unfit = [name for name in card.dtypes if not _is_dtype(name)]
-    weights_name = card.weights or "none.safetensors"
-    digest = card.weights_sha256 or ""
     return [
         (
             f"codec_id '{card.codec_id}' is not lower case letters, digits and -",
@@ -210,20 +222,28 @@ def _faults(card: CodecCard) -> list[tuple[str, bool]]:
             f"architecture '{card.architecture}' is no module name",
             re.fullmatch(r"[a-z][a-z0-9_]*", card.architecture) is None,
         ),
-        (
-            f"weights '{card.weights}' is no name of a safetensors file",
-            re.fullmatch(r"[A-Za-z0-9][\w.-]*\.safetensors", weights_name) is None,
-        ),
-        (
-            f"weights_sha256 '{card.weights_sha256}' is no SHA-256 in hex of '{card.weights}'",
-            re.fullmatch(r"[0-9a-f]{64}" if card.weights else "", digest) is None,
-        ),
+        *_file_faults("weights", card.weights, card.weights_sha256),
+        *_file_faults("guard", card.guard, card.guard_sha256),
         (f"dtypes {unfit} are no integer or float dtypes", bool(unfit) or not card.dtypes),
         (f"quality {card.quality} is not [lowest, highest, default]", not low <= default <= high),
         (f"quality {card.quality} leaves 0..255", low < 0 or high > 255),
         (
             f"tile {card.tile} is no positive multiple of stride {card.stride}",
             card.stride < 1 or card.tile < 1 or bool(card.tile % max(card.stride, 1)),
+        ),
+    ]
+
+
+def _file_faults(field: str, name: str | None, digest: str | None) -> list[tuple[str, bool]]:
+    file = name or "none.safetensors"
+    return [
+        (
+            f"{field} '{name}' is no name of a safetensors file",
+            re.fullmatch(r"[A-Za-z0-9][\w.-]*\.safetensors", file) is None,
+        ),
+        (
+            f"{field}_sha256 '{digest}' is no SHA-256 in hex of '{name}'",
+            re.fullmatch(r"[0-9a-f]{64}" if name else "", digest or "") is None,
         ),
     ]
 

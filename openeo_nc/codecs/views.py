@@ -52,7 +52,8 @@ def latent_view(store: Store | str | PathLike[str]) -> Store:
     Raises
     ------
     FormatUnsuitableError
-        There is no Zarr group, or it holds no payloads.
+        There is no Zarr group, or it holds no payloads, or none whose latents compare: each tile
+        has a quality of its own, or is of a codec without latents.
     """
     return view_of(store, "latents")
 
@@ -63,7 +64,17 @@ def view_of(store: Store | str | PathLike[str], view: View) -> Store:
     native = native_view(base)
     if native is None:
         raise FormatUnsuitableError(f"{store} holds no payloads of a codec, so it has one view.")
-    return base if native == view else ViewStore(base, native, view)
+    if native == view:
+        return base
+    other = ViewStore(base, native, view)
+    try:
+        zarr.open_group(other, mode="r")
+    except (FileNotFoundError, GroupNotFoundError) as error:
+        raise FormatUnsuitableError(
+            f"{store} has no view as {view}: each tile may be of another quality or another codec, "
+            "so that latents do not compare. Only cubes coded at one quality have one."
+        ) from error
+    return other
 
 
 def native_view(store: Store | str | PathLike[str]) -> View | None:

@@ -8,27 +8,49 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import safetensors
 import safetensors.numpy
 
-from openeo_nc.codecs.base import CodecCard
 from openeo_nc.codecs.packages import packages
 from openeo_nc.errors import WeightsInvalidError, WeightsNotFoundError
 
 FOLDERS_VARIABLE = "OPENEO_NC_WEIGHTS"
 """Environment variable: folders to search after the packages', separated as in PATH."""
 
+GROUPS = ("openeo_nc.codecs", "openeo_nc.models")
+"""Packages of these groups bring weights."""
+
+
+class Card(Protocol):
+    """What a card of a codec or of an embedding model says of its weights."""
+
+    @property
+    def name(self) -> str:
+        """Id of the codec or model."""
+        ...
+
+    @property
+    def weights(self) -> str | None:
+        """File name."""
+        ...
+
+    @property
+    def weights_sha256(self) -> str | None:
+        """SHA-256 of the file, hex."""
+        ...
+
+
 _brought: ContextVar[tuple[Path, ...]] = ContextVar("weights_dirs", default=())
 
 
-def resolve(card: CodecCard, extra_dirs: Sequence[Path] = ()) -> Path:
+def resolve(card: Card, extra_dirs: Sequence[Path] = ()) -> Path:
     """The file that holds the card's weights, its hash verified.
 
-    Looks into `weights/` of the codec packages, the folders of $OPENEO_NC_WEIGHTS, those of
+    Looks into `weights/` of the codec and model packages, the folders of $OPENEO_NC_WEIGHTS, those of
     `also_in`, then `extra_dirs`. A file of the right name and the wrong content is passed over.
 
     Raises
@@ -41,7 +63,7 @@ def resolve(card: CodecCard, extra_dirs: Sequence[Path] = ()) -> Path:
     return _find(card, extra_dirs)[0]
 
 
-def load(card: CodecCard, extra_dirs: Sequence[Path] = ()) -> dict[str, npt.NDArray[Any]]:
+def load(card: Card, extra_dirs: Sequence[Path] = ()) -> dict[str, npt.NDArray[Any]]:
     """The card's weights by name, as NumPy arrays; errors as in `resolve`."""
     path, data = _find(card, extra_dirs)
     try:
@@ -68,9 +90,9 @@ def also_in(folders: Sequence[Path]) -> Iterator[None]:
         _brought.reset(token)
 
 
-def _find(card: CodecCard, extra_dirs: Sequence[Path]) -> tuple[Path, bytes]:
+def _find(card: Card, extra_dirs: Sequence[Path]) -> tuple[Path, bytes]:
     if card.weights is None:
-        raise WeightsNotFoundError(f"codec '{card.codec_id}' has no weights")
+        raise WeightsNotFoundError(f"'{card.name}' has no weights")
     folders = [*_folders(), *_brought.get(), *map(Path, extra_dirs)]
     wrong = []
     for folder in folders:
@@ -83,15 +105,17 @@ def _find(card: CodecCard, extra_dirs: Sequence[Path]) -> tuple[Path, bytes]:
         wrong.append(f"{path} has {digest}")
     if wrong:
         raise WeightsInvalidError(
-            f"weights of codec '{card.codec_id}' must have SHA-256 {card.weights_sha256}, "
+            f"weights of '{card.name}' must have SHA-256 {card.weights_sha256}, "
             f"but {'; '.join(wrong)}"
         )
     raise WeightsNotFoundError(
-        f"weights '{card.weights}' of codec '{card.codec_id}' are in none of: "
+        f"weights '{card.weights}' of '{card.name}' are in none of: "
         f"{', '.join(map(str, folders))}; set {FOLDERS_VARIABLE} to the folder that has them"
     )
 
 
 def _folders() -> list[Path]:
     stated = os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep)
-    return [folder / "weights" for folder in packages().values()] + [Path(s) for s in stated if s]
+    return [f / "weights" for group in GROUPS for f in packages(group).values()] + [
+        Path(s) for s in stated if s
+    ]

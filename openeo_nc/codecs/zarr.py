@@ -9,6 +9,9 @@
 valid pixel. The codec stands alone or inside Zarr's sharding codec. Opening an array reads no
 weights and imports no torch; the first chunk that is read does.
 
+Where payloads may be of other codecs too, `"others": {"sperr": null}` says of which; where chunks
+have no fixed quality, `"rate": {"max_error": [10, 10, 10]}` says what a written one must reach.
+
 Zarr shows a codec the bytes of a chunk and nothing of the store, and it hands over chunks one by
 one. What a store needs beyond that is in `CodedPipeline`, which takes the place of Zarr's own
 pipeline for arrays with this codec and for no others:
@@ -20,10 +23,10 @@ pipeline for arrays with this codec and for no others:
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -34,14 +37,12 @@ from zarr.codecs import ShardingCodec
 from zarr.core.codec_pipeline import BatchedCodecPipeline
 from zarr.registry import register_pipeline
 
-from openeo_nc.codecs import loading, reading
+from openeo_nc.codecs import bitstream, loading, payloads, reading
 from openeo_nc.codecs.base import Basis
-from openeo_nc.errors import (
-    InvalidParameterError,
-    OpenEONCError,
-    PartialWriteError,
-    PayloadError,
-)
+from openeo_nc.codecs.chunks import fitted, refuse_partial, tile_of, whole
+from openeo_nc.codecs.rate import Rate
+from openeo_nc.codecs.rate_control import encode_tile
+from openeo_nc.errors import InvalidParameterError, OpenEONCError, PayloadError
 
 if TYPE_CHECKING:
     from zarr.abc.store import ByteGetter, ByteRequest, ByteSetter
@@ -78,6 +79,10 @@ class NeuralCodec(ArrayBytesCodec, ArrayBytesCodecPartialEncodeMixin):
     """Spectral basis of chunks written through Zarr."""
     nodata: float | None = None
     """Value of no data in integer pixels; float pixels have NaN."""
+    others: tuple[tuple[str, str | None], ...] = ()
+    """Ids and weights' SHA-256 of other codecs that payloads may be of; JSON has an object."""
+    rate: Rate | None = None
+    """What chunks written through Zarr must reach where that is no quality, in the card's units."""
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -93,14 +98,22 @@ class NeuralCodec(ArrayBytesCodec, ArrayBytesCodecPartialEncodeMixin):
             raise InvalidParameterError(
                 f"view must be 'pixels' or 'latents'; given {configuration['view']!r}."
             )
-        return cls(**configuration)
+        others, rate = configuration.pop("others", {}), configuration.pop("rate", None)
+        if not isinstance(others, Mapping) or not isinstance(rate, Mapping | None):
+            raise InvalidParameterError(
+                f"others and rate of a '{NAME}' codec are objects; given {others!r} and {rate!r}."
+            )
+        return cls(**configuration, others=tuple(others.items()), rate=_rate(rate))
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON object that zarr.json holds."""
-        return {
-            "name": NAME,
-            "configuration": {name: getattr(self, name) for name in self.__dataclass_fields__},
-        }
+        """The JSON object that zarr.json holds; what is not needed is not there, as before 0.2."""
+        configuration = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        others, rate = configuration.pop("others"), configuration.pop("rate")
+        if others:
+            configuration["others"] = dict(others)
+        if rate is not None:
+            configuration["rate"] = {k: v for k, v in asdict(rate).items() if v is not None}
+        return {"name": NAME, "configuration": configuration}
 
     def compute_encoded_size(self, input_byte_length: int, chunk_spec: ArraySpec) -> int:
         """Refused: payloads have no size that is known beforehand."""
@@ -130,12 +143,19 @@ class NeuralCodec(ArrayBytesCodec, ArrayBytesCodecPartialEncodeMixin):
         chunks = list(chunks_and_specs)
         given = [(n, c.to_bytes(), spec) for n, (c, spec) in enumerate(chunks) if c is not None]
         out: list[NDBuffer | None] = [None] * len(chunks)
-        if given:
-            codec = await loading.opened(self.codec, self.weights_sha256, _place.get())
-            tiles = await reading.decode(codec, self.view, [payload for _, payload, _ in given])
-            for (n, _, spec), tile in zip(given, tiles, strict=True):
-                out[n] = spec.prototype.nd_buffer.from_numpy_array(_fitted(tile, spec))
+        tiles = await asyncio.gather(*[self._decoded(payload) for _, payload, _ in given])
+        for (n, _, spec), tile in zip(given, tiles, strict=True):
+            out[n] = spec.prototype.nd_buffer.from_numpy_array(fitted(tile, spec))
         return out
+
+    async def _decoded(self, payload: bytes) -> npt.NDArray[Any]:
+        """What a payload holds, by the codec among `others` that wrote it, else by `codec`."""
+        tag = payloads.tag(payload)
+        known = (other for other in self.others if bitstream.tag_of(*other) == tag)
+        codec_id, digest = next(known, (self.codec, self.weights_sha256))
+        codec = await loading.opened(codec_id, digest, _place.get())
+        (tile,) = await reading.decode(codec, self.view, [payload])
+        return tile
 
     # --- writing ---------------------------------------------------------------------------------
 
@@ -144,20 +164,33 @@ class NeuralCodec(ArrayBytesCodec, ArrayBytesCodecPartialEncodeMixin):
     ) -> list[Buffer | None]:
         """Payloads of whole tiles of pixels; None stays None."""
         chunks = list(chunks_and_specs)
-        given = [(n, _tile(c, spec), spec) for n, (c, spec) in enumerate(chunks) if c is not None]
+        given = [(n, tile_of(c, spec), spec) for n, (c, spec) in enumerate(chunks) if c is not None]
         out: list[Buffer | None] = [None] * len(chunks)
         if not given:
             return out
         if self.view != "pixels":
             raise InvalidParameterError("Latents are read-only: write pixels, or encode a cube.")
-        codec = await loading.opened(self.codec, self.weights_sha256, _place.get())
-        tiles = [tile for _, tile, _ in given]
-        payloads = await reading.off_loop(
-            lambda: codec.encode_batch(tiles, self.quality, nodata=self.nodata, basis=self.basis)
-        )
-        for (n, _, spec), payload in zip(given, payloads, strict=True):
+        coded = await self._coded([tile for _, tile, _ in given])
+        for (n, _, spec), payload in zip(given, coded, strict=True):
             out[n] = spec.prototype.buffer.from_bytes(payload)
         return out
+
+    async def _coded(self, tiles: list[npt.NDArray[Any]]) -> list[bytes]:
+        place, rate = _place.get(), self.rate
+        codec = await loading.opened(self.codec, self.weights_sha256, place)
+        if rate is None:
+            return await reading.off_loop(
+                lambda: codec.encode_batch(
+                    tiles, self.quality, nodata=self.nodata, basis=self.basis
+                )
+            )
+        others = [await loading.opened(*other, place) for other in self.others]
+        return await reading.off_loop(
+            lambda: [
+                encode_tile(codec, tile, rate, nodata=self.nodata, basis=self.basis, others=others)
+                for tile in tiles
+            ]
+        )
 
     async def encode_partial(
         self, batch_info: Iterable[tuple[ByteSetter, NDBuffer, SelectorTuple, ArraySpec]]
@@ -166,27 +199,20 @@ class NeuralCodec(ArrayBytesCodec, ArrayBytesCodecPartialEncodeMixin):
         chunks = list(batch_info)
         for _, _, selection, spec in chunks:
             refuse_partial(selection, spec.shape, spec.shape)
-        payloads = await self.encode((_whole(value, spec), spec) for _, value, _, spec in chunks)
-        for (setter, *_), payload in zip(chunks, payloads, strict=True):
+        coded = await self.encode((whole(value, spec), spec) for _, value, _, spec in chunks)
+        for (setter, *_), payload in zip(chunks, coded, strict=True):
             if payload is not None:
                 await setter.set(payload)
 
 
-def refuse_partial(selection: SelectorTuple, extent: Sequence[int], chunk: Sequence[int]) -> None:
-    """PartialWriteError unless a selection within `extent` covers whole chunks."""
-    parts = selection if isinstance(selection, tuple) else (selection,)
-    for part, size, side in zip(parts, extent, chunk, strict=True):
-        if isinstance(part, slice):
-            start, stop, step = part.indices(size)
-            whole = step == 1 and start % side == 0 and stop % side == 0
-        else:
-            whole = side == 1 and isinstance(part, int | np.integer)
-        if not whole:
-            raise PartialWriteError(
-                f"The write covers {part} of an axis coded in tiles of {side}: it would recode "
-                "the tile's other pixels and damage them. Write whole tiles, of arrays padded to "
-                "whole tiles."
-            )
+def _rate(document: Mapping[str, Any] | None) -> Rate | None:
+    if document is None:
+        return None
+    bounds = document.get("max_error")
+    try:
+        return Rate(**{**document, "max_error": None if bounds is None else tuple(bounds)})
+    except TypeError as error:
+        raise InvalidParameterError(f"rate of a '{NAME}' codec is {document}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -269,34 +295,6 @@ class _Solid:
         if found is not None and len(found) == 0:
             raise PayloadError(f"{self.getter} is empty.")
         return found
-
-
-def _tile(chunk: NDBuffer, spec: ArraySpec) -> npt.NDArray[Any]:
-    """A chunk `(1, ..., bands, y, x)` as `(bands, y, x)`."""
-    if math.prod(spec.shape[:-3]) != 1:
-        raise InvalidParameterError(
-            f"A chunk holds one tile (1, bands, y, x); the array's chunks are {spec.shape}."
-        )
-    return np.ascontiguousarray(chunk.as_numpy_array().reshape(spec.shape[-3:]))
-
-
-def _whole(value: NDBuffer, spec: ArraySpec) -> NDBuffer:
-    """A value for a whole chunk in the chunk's shape and dtype; scalars are spread over it."""
-    array = value.as_numpy_array()
-    shaped = np.broadcast_to(array, spec.shape) if array.ndim == 0 else array.reshape(spec.shape)
-    dtype = spec.dtype.to_native_dtype()
-    return spec.prototype.nd_buffer.from_numpy_array(shaped.astype(dtype, copy=False))
-
-
-def _fitted(tile: npt.NDArray[Any], spec: ArraySpec) -> npt.NDArray[Any]:
-    """A decoded tile in the chunk's shape; PayloadError if it is one of another array."""
-    dtype = spec.dtype.to_native_dtype()
-    if math.prod(spec.shape[:-3]) != 1 or tile.shape != spec.shape[-3:] or tile.dtype != dtype:
-        raise PayloadError(
-            f"The payload holds {tile.dtype} {tile.shape}, "
-            f"the array's chunks are {dtype} {spec.shape}."
-        )
-    return tile.reshape(spec.shape)
 
 
 register_pipeline(CodedPipeline)
