@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from openeo_nc.errors import WeightsNotFoundError
+from openeo_nc.inference import engine
 from openeo_nc.inference.device import choose
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def get_codec(spec: CodecSpec) -> Codec:
 def _open(spec: CodecSpec) -> Codec:
     from openeo_nc.codecs import registry
 
+    engine.install()
     card = registry.get_card(spec.codec_id)
     if card.weights_sha256 != spec.weights_sha256:
         raise WeightsNotFoundError(

@@ -9,13 +9,14 @@ from openeo_nc.errors import InvalidParameterError
 
 if TYPE_CHECKING:
     from openeo_nc.codecs.base import CodecCard
+    from openeo_nc.models.base import ModelCard
 
 VARIABLE = "OPENEO_NC_DEVICE"
 """Environment variable that sets a worker's device, e.g. `cpu`, `cuda:1`."""
 
 
-def choose(card: CodecCard, device: str | None = None) -> str:
-    """Device name for a codec: as asked, else as `OPENEO_NC_DEVICE` says, else CUDA if there is one.
+def choose(card: CodecCard | ModelCard, device: str | None = None) -> str:
+    """Device name for a codec or model: as asked, else as `OPENEO_NC_DEVICE` says, else CUDA if there is one.
 
     torch is imported only for a codec that is learned: one whose card names its bands.
 

@@ -1,0 +1,1 @@
+"""Embedding models: pixels in, a vector a patch out; NumPy on both sides, no xarray, Dask or openEO."""
