@@ -51,7 +51,7 @@ def load(
     cubes = []
     for item in items:
         cube = _select(_open(item), item, bands)
-        cube = _cropped(_dated(cube, query.temporal), query.spatial)
+        cube = cropped(dated(cube, query.temporal), query.spatial)
         if cube.sizes.get(T, 1):
             cubes.append(cube)
     if not cubes:
@@ -115,7 +115,7 @@ def _select(
     return cube if tuple(bands) == known else cube.isel({dim: [known.index(n) for n in bands]})
 
 
-def _dated(cube: xr.DataArray, extent: TemporalExtent | None) -> xr.DataArray:
+def dated(cube: xr.DataArray, extent: TemporalExtent | None) -> xr.DataArray:
     if extent is None or T not in cube.dims:
         return cube
     moments = [m.to_pydatetime() for m in pd.DatetimeIndex(cube[T].values).tz_localize("UTC")]
@@ -123,7 +123,7 @@ def _dated(cube: xr.DataArray, extent: TemporalExtent | None) -> xr.DataArray:
     return cube if len(chosen) == len(moments) else cube.isel({T: chosen})
 
 
-def _cropped(cube: xr.DataArray, extent: SpatialExtent | None) -> xr.DataArray:
+def cropped(cube: xr.DataArray, extent: SpatialExtent | None) -> xr.DataArray:
     """The part of a cube in an extent, by the rule of pixel centres."""
     if extent is None:
         return cube

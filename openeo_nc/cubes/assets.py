@@ -6,6 +6,7 @@ the `bands` of STAC 1.1; fields of an asset before those of its item. Nothing is
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -60,6 +61,10 @@ class Asset:
     """The number of no data; None if the metadata do not say (the file may)."""
     classes: bool
     """Whether the numbers are classes or bit fields, which must not be interpolated."""
+    number_bytes: float | None = None
+    """Bytes of a number, uncompressed; None if the metadata do not say."""
+    stored_bytes: float | None = None
+    """Bytes of a number in the file, on average (`file:size`); None if the metadata do not say."""
 
     @property
     def resolution(self) -> float:
@@ -178,8 +183,25 @@ def _read(
         scaled=raster_scale is not None or raster_offset is not None,
         nodata=_nodata(fields.get("nodata")),
         classes=_holds_classes(key, asset, band),
+        number_bytes=_number_bytes(fields.get("data_type")),
+        stored_bytes=_stored_bytes(asset, fields.get("proj:shape")),
     )
     return _placed(found, properties, asset)
+
+
+def _number_bytes(dtype: Any) -> float | None:
+    """Bytes of a number of a `data_type`, as STAC names them."""
+    bits = re.fullmatch(r"c?u?(?:int|float)(\d+)", str(dtype))
+    return None if bits is None else int(bits[1]) / 8
+
+
+def _stored_bytes(asset: Mapping[str, Any], shape: Any) -> float | None:
+    """Bytes of a file by its numbers, if both are stated."""
+    size = asset.get("file:size")
+    if not isinstance(size, int) or not isinstance(shape, list) or len(shape) != 2:
+        return None
+    numbers = shape[0] * shape[1] * len(_bands(asset))
+    return size / numbers if numbers > 0 else None
 
 
 def _offset_was_applied(properties: Mapping[str, Any]) -> bool:

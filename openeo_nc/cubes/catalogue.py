@@ -7,9 +7,11 @@ Everything works on raw JSON, so that old and new STAC versions stay as they wer
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +20,8 @@ import fsspec
 import requests
 from pystac.utils import make_absolute_href
 
+from openeo_nc.cubes import addresses
+from openeo_nc.cubes.addresses import Guard, guard
 from openeo_nc.cubes.query import LONLAT, Query, instant, period
 from openeo_nc.errors import (
     CollectionNotFoundError,
@@ -29,20 +33,17 @@ MAX_ITEMS = 20_000
 """More items than this in one load are refused; the extent was forgotten."""
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-TIMEOUT = 60
-"""Seconds to wait for an answer of a catalogue."""
-
 Json = dict[str, Any]
 
 
-def find_items(url: str, query: Query) -> list[Json]:
+def find_items(url: str | Sequence[Json], query: Query) -> list[Json]:
     """Items (raw JSON, asset hrefs absolute) that a query asks for, by datetime, then id.
 
     Parameters
     ----------
     url
         URL or path of an Item, an ItemCollection, a Catalog, a Collection (static or of an API),
-        or of a local folder that holds one of these.
+        or of a local folder that holds one of these; or items that were found before.
 
     Raises
     ------
@@ -51,11 +52,15 @@ def find_items(url: str, query: Query) -> list[Json]:
     NoDataAvailableError
         No item matches.
     """
-    href = locate(url)
-    document = read_json(href)
-    items = [item for item in _bounded(_items(document, href, query)) if query.matches(item)]
+    if isinstance(url, str):
+        href = locate(url)
+        found = _bounded(_items(read_json(href), href, query))
+    else:
+        found = iter(url)
+    items = [item for item in found if query.matches(item)]
     if not items:
-        raise NoDataAvailableError(f"No item of {url} is in the given extents and filters.")
+        where = url if isinstance(url, str) else f"{len(url)} items"
+        raise NoDataAvailableError(f"No item of {where} is in the given extents and filters.")
     return sorted(items, key=lambda item: (period(item)[0], str(item.get("id"))))
 
 
@@ -81,6 +86,35 @@ def find_collection(collection_id: str, catalogues: Iterable[str]) -> str:
     )
 
 
+def list_collections(catalogues: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """`(id, URL)` of all collections, in the order of their catalogues; the first of an id counts.
+
+    Raises
+    ------
+    InvalidParameterError
+        A catalogue cannot be read.
+    """
+    known: set[str] = set()
+    for catalogue in catalogues:
+        for found, href in _collections(locate(catalogue)):
+            if found not in known:
+                known.add(found)
+                yield found, href
+
+
+def some_items(url: str, query: Query, limit: int) -> list[Json]:
+    """At most `limit` items (raw JSON, asset hrefs absolute) that a query asks for; maybe none.
+
+    Raises
+    ------
+    InvalidParameterError
+        The URL cannot be read or is not STAC.
+    """
+    href = locate(url)
+    found = _items(read_json(href), href, query)
+    return list(itertools.islice((item for item in found if query.matches(item)), limit))
+
+
 def locate(url: str) -> str:
     """An absolute URL or path; of a local folder the STAC document in it."""
     if "://" in url and not url.startswith("file://"):
@@ -93,20 +127,24 @@ def locate(url: str) -> str:
     return str(path)
 
 
-def read_json(href: str) -> Json:
-    """One JSON object from a URL or path.
+def read_json(href: str, by: Guard | None = None) -> Json:
+    """One JSON object from a URL or path, under a guard or the one in force (threads have none).
 
     Raises
     ------
     InvalidParameterError
         It cannot be read, or is no JSON object.
+    AddressRefusedError
     """
+    by = by or guard()
     try:
         if href.startswith(("http://", "https://")):
-            response = requests.get(href, timeout=TIMEOUT)
+            response = addresses.get(href, by)
             response.raise_for_status()
             text = response.content
         else:
+            if by is not None:
+                by.check(href)
             with fsspec.open(href, "rb") as file:
                 text = file.read()
         document = json.loads(text)
@@ -137,9 +175,15 @@ def _items(document: Json, href: str, query: Query) -> Iterator[Json]:
 def _search(root: str, collections: list[str] | None, query: Query) -> Iterator[Json]:
     from pystac_client import Client
     from pystac_client.exceptions import APIError
+    from pystac_client.stac_api_io import StacApiIO
 
     spatial, temporal = query.spatial, query.temporal
-    search = Client.open(root).search(
+    by = guard()
+    if by is not None:
+        by.check(root)
+    io = StacApiIO()
+    addresses.mount(io.session, by)
+    search = Client.open(root, stac_io=io).search(
         collections=collections,
         bbox=None if spatial is None else list(spatial.bounds_in(LONLAT)),
         datetime=None if temporal is None else str(temporal),
@@ -180,7 +224,8 @@ def _walk(document: Json, href: str, query: Query) -> Iterator[Json]:
             document, href = todo.pop()
             hrefs = [h for h in _links(document, href, "item") if h not in seen]
             seen.update(hrefs)
-            for found, item in zip(hrefs, pool.map(read_json, hrefs), strict=True):
+            read = partial(read_json, by=guard())
+            for found, item in zip(hrefs, pool.map(read, hrefs), strict=True):
                 yield _absolute(item, found)
             for child in _links(document, href, "child"):
                 if child not in seen:
@@ -237,11 +282,16 @@ def _bounded(items: Iterable[Json]) -> Iterator[Json]:
 
 
 def _absolute(item: Json, href: str) -> Json:
+    by = guard()
     assets = {
         key: {**asset, "href": _asset_href(str(asset["href"]), href)}
         for key, asset in (item.get("assets") or {}).items()
         if asset.get("href")
     }
+    if by is not None:
+        places = {urlsplit(one["href"])[:2]: one["href"] for one in assets.values()}
+        for place in places.values():
+            by.check(place, of=href)
     return {**item, "assets": assets}
 
 

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rasterio.crs import CRS
 
+from openeo_nc.cubes.embedding_attributes import kind
 from openeo_nc.cubes.grid import Bounds
-from openeo_nc.cubes.payloads import ATTRIBUTE as RECORD
+from openeo_nc.cubes.payloads import ATTRIBUTE as PAYLOADS
+from openeo_nc.cubes.scenes import ATTRIBUTE as SCENES
 
 if TYPE_CHECKING:
     from openeo_nc.codecs.base import CodecCard
@@ -76,7 +78,7 @@ def embeddings(
     return {
         **distance,
         "zarr_conventions": [GEOEMB],
-        "geoemb:type": "chip" if card.stride > 1 else "pixel",
+        "geoemb:type": kind(card.stride),
         "geoemb:dimensions": dimensions,
         "geoemb:model": model_urn(card),
         "geoemb:source_data": str(attrs.get(SOURCE, "urn:openeo_nc:source:not-stated")),
@@ -103,8 +105,8 @@ def model_urn(card: CodecCard) -> str:
 
 
 def plain(attrs: Mapping[Any, Any]) -> dict[str, Any]:
-    """The attributes that JSON can hold, NumPy values as Python ones; the payload record is none."""
-    simple = {str(name): _simple(value) for name, value in attrs.items() if name != RECORD}
+    """The attributes that JSON can hold, NumPy values as Python ones; our records are none of them."""
+    simple = {str(n): _simple(v) for n, v in attrs.items() if n not in (PAYLOADS, SCENES)}
     return {name: value for name, value in simple.items() if value is not None}
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import xarray as xr
 
 from openeo_nc.codecs import registry
+from openeo_nc.cubes.coding import Form
 from openeo_nc.cubes.dims import (
     BANDS,
     EMBEDDING,
@@ -33,9 +34,9 @@ from openeo_nc.cubes.dims import (
 )
 from openeo_nc.cubes.grid import TileGrid, Window, centres, resolution_of
 from openeo_nc.cubes.payloads import Payloads, origin_of, payloads_of
+from openeo_nc.cubes.rates import check_quality
 from openeo_nc.cubes.scaling import SCALE, factor
-from openeo_nc.cubes.tasks import Form, Lattice, decode_compared, decode_tiles, synthesise_tiles
-from openeo_nc.cubes.tiles import check_quality
+from openeo_nc.cubes.tasks import Lattice, decode_compared, decode_tiles, synthesise_tiles
 from openeo_nc.errors import (
     BandMismatchError,
     CodecNotFoundError,
@@ -45,6 +46,7 @@ from openeo_nc.errors import (
     GridMismatchError,
 )
 from openeo_nc.inference.spec import CodecSpec
+from openeo_nc.models.layout import labels_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,7 +118,7 @@ def _source(embedding: xr.DataArray) -> Source:
         )
     card = _card(attrs)
     require(embedding, EMBEDDING)
-    channels = tuple(f"e{i:03d}" for i in range(card.latent_channels or 0))
+    channels = tuple(labels_of(card.latent_channels or 0))
     if labels(embedding, EMBEDDING) != channels:
         raise EmbeddingChangedError(
             f"'{card.codec_id}' decodes all {len(channels)} channels in order; the embedding has "

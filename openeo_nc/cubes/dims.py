@@ -19,6 +19,8 @@ BANDS = "bands"
 EMBEDDING = "embedding"
 Y = "y"
 X = "x"
+PREDICTIONS, CLASSES = "predictions", "classes"
+"""What models say of a patch, in place of its bands or embedding."""
 RASTER = (T, BANDS, Y, X)
 LATENT = (T, EMBEDDING, Y, X)
 
@@ -77,6 +79,14 @@ def labels(cube: xr.DataArray, dim: str = BANDS) -> tuple[str, ...]:
     if dim not in cube.coords:
         return tuple(str(i) for i in range(cube.sizes[dim]))
     return tuple(str(label) for label in cube.coords[dim].values)
+
+
+def with_bands(cube: xr.DataArray) -> xr.DataArray:
+    """The cube with what a model says of its patches as bands, for formats that have these (lazy)."""
+    if BANDS not in cube.dims and PREDICTIONS in cube.dims:
+        cube = cube.rename({PREDICTIONS: BANDS})
+        return cube.assign_coords({BANDS: ["prediction"]}) if cube.sizes[BANDS] == 1 else cube
+    return cube.rename({CLASSES: BANDS}) if {BANDS, CLASSES} - set(cube.dims) == {BANDS} else cube
 
 
 def nodata_of(cube: xr.DataArray) -> float | None:

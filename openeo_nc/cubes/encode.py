@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
+from openeo_nc.codecs import registry
+from openeo_nc.codecs.base import with_latents
 from openeo_nc.codecs.bitstream import VERSION
-from openeo_nc.cubes.dims import EMBEDDING, LATENT, T, X, Y, nodata_of
-from openeo_nc.cubes.grid import centres, resolution_of
+from openeo_nc.cubes.dims import LATENT, T, labels, nodata_of
+from openeo_nc.cubes.embedding_attributes import DIMENSIONS, TYPE, kind
+from openeo_nc.cubes.patches import patch_coords
 from openeo_nc.cubes.payloads import with_payloads
+from openeo_nc.cubes.rates import check_quality
 from openeo_nc.cubes.scaling import SCALE
 from openeo_nc.cubes.tasks import analyse_tiles, embed_tiles, pack_tiles
-from openeo_nc.cubes.tiles import Tiles, cut, provenance
+from openeo_nc.cubes.tile_store_graph import kept_tiles, unpack_tiles
+from openeo_nc.cubes.tiles import Tiles, complete, cut, provenance
 from openeo_nc.errors import InvalidParameterError
 from openeo_nc.inference.cache import get_codec
 
@@ -40,13 +45,20 @@ def encode_cube(
     CodecNotFoundError, BandMismatchError, DimensionMissingError, CRSMissingError,
     NoDataAvailableError, GridMismatchError, DataTypeUnsupportedError, InvalidParameterError
     """
-    tiles = cut(cube, model, quality, scale)
+    chosen = registry.choose(model, labels(complete(cube)), embedding=True)
+    tiles = cut(cube, chosen.codec_id, quality, scale)
     channels = _channels(tiles.card)
-    step = float(get_codec(tiles.spec).embedding_step(tiles.quality))
-    latents = analyse_tiles(
-        tiles.source, tiles.spec, quality=tiles.quality, nodata=tiles.nodata, basis="card"
-    )
-    blocks = pack_tiles(latents, tiles.spec)
+    spec, level = tiles.coding.spec, check_quality(tiles.card, quality)
+    step = float(with_latents(get_codec(spec)).embedding_step(level))
+    alone = tuple((t,) for t in range(tiles.cube.sizes[T]))
+    if (kept := kept_tiles(tiles, "latents", alone)) is not None:
+        tiles, blocks = kept.tiles, kept.blocks
+        latents = unpack_tiles(blocks, spec)
+    else:
+        latents = analyse_tiles(
+            tiles.source, spec, quality=level, nodata=tiles.coding.nodata, basis="card"
+        )
+        blocks = pack_tiles(latents, spec)
     stride = tiles.card.stride
     data = embed_tiles(
         latents, channels=channels, stride=stride, side=tiles.card.tile // stride, step=step
@@ -59,7 +71,7 @@ def encode_cube(
         name="embedding",
     )
     embedding = embedding.rio.write_crs(tiles.cube.rio.crs).rio.write_transform()
-    return with_payloads(embedding, tiles.payloads(blocks, "latents"))
+    return with_payloads(embedding, tiles.payloads(blocks, "latents", kept=kept))
 
 
 def _channels(card: CodecCard) -> int:
@@ -72,16 +84,7 @@ def _channels(card: CodecCard) -> int:
 
 
 def _coords(tiles: Tiles, channels: int) -> dict[str, Any]:
-    stride, window, grid = tiles.card.stride, tiles.window, tiles.grid
-    res_x, res_y = resolution_of(tiles.padded)
-    left = float(tiles.padded[X].values[0]) - res_x / 2
-    top = float(tiles.padded[Y].values[0]) + res_y / 2
-    side = grid.tile // stride
-    coords: dict[str, Any] = {
-        EMBEDDING: [f"e{i:03d}" for i in range(channels)],
-        Y: centres(top, -res_y * stride, window.nj * side),
-        X: centres(left, res_x * stride, window.ni * side),
-    }
+    coords = patch_coords(tiles.padded, tiles.card.stride, channels)
     if T in tiles.cube.coords:
         coords[T] = tiles.cube[T]
     return coords
@@ -90,7 +93,8 @@ def _coords(tiles: Tiles, channels: int) -> dict[str, Any]:
 def _attributes(tiles: Tiles, scale: float | None, step: float) -> dict[str, Any]:
     """What `decode_cube` needs to know beyond the values."""
     attrs: dict[str, Any] = {
-        "emb:type": "patch",
+        TYPE: kind(tiles.card.stride),
+        DIMENSIONS: tiles.card.latent_channels,
         "nc:bitstream": VERSION,
         "nc:step": step,
         "nc:stride": tiles.card.stride,
@@ -101,7 +105,7 @@ def _attributes(tiles: Tiles, scale: float | None, step: float) -> dict[str, Any
     }
     if (given := tiles.cube.attrs.get(SCALE) if scale is None else scale) is not None:
         attrs[SCALE] = float(given)
-    nodata = nodata_of(tiles.cube) if tiles.nodata is None else tiles.nodata
+    nodata = nodata_of(tiles.cube) if tiles.coding.nodata is None else tiles.coding.nodata
     if nodata is not None and not math.isnan(nodata):
         attrs["nc:nodata"] = nodata
     return attrs

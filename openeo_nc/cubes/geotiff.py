@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,19 +13,21 @@ import numpy as np
 import pandas as pd
 import rasterio
 import rasterio.shutil
-from dask.delayed import delayed
 from rasterio.transform import Affine
 from rasterio.windows import Window
 
 from openeo_nc.cubes.dims import T, X, Y, crs_of, labels, nodata_of
 from openeo_nc.cubes.grid import resolution_of
+from openeo_nc.cubes.growing import Growth, grown
+from openeo_nc.cubes.ledger import Written, fingerprint, keep_file, known
 from openeo_nc.cubes.outputs import Outputs, Saved
-from openeo_nc.cubes.strips import Array, Strip, joined, prepared, strips
-from openeo_nc.errors import InvalidParameterError, OutputExistsError
+from openeo_nc.cubes.strips import Array, prepared, strips
+from openeo_nc.errors import InvalidParameterError
 
 if TYPE_CHECKING:
     import xarray as xr
     from dask.delayed import Delayed
+
 
 COMPRESSIONS = ("DEFLATE", "LZW", "ZSTD", "NONE")
 """Lossless compressions of the COG driver that are offered."""
@@ -44,11 +46,14 @@ class Raster:
     """Label of its date, or an empty string."""
     compression: str
     """Compression of the finished file."""
+    tags: Mapping[str, str]
+    """Further tags."""
 
 
 def plan_geotiff(
-    cube: xr.DataArray, outputs: Outputs, name: str, compression: str = "DEFLATE"
-) -> Delayed:
+    cube: xr.DataArray, outputs: Outputs, name: str, compression: str = "DEFLATE",
+    *, tags: Mapping[str, str] | None = None,
+) -> Delayed:  # fmt: skip
     """A task that writes `<name>_<date>.tif` for each date (`<name>.tif` for none); gives `Saved`.
 
     Band descriptions are the labels of bands; NaN, or `_FillValue` of integers, is no data.
@@ -66,27 +71,28 @@ def plan_geotiff(
     cube, dim = prepared(cube, "GTIFF")
     if cube.dtype == bool:
         cube = cube.astype(np.uint8)
-    moments = _moments(cube) if named else [""]
+    moments = date_names(cube) if named else [""]
     profile, names = _profile(cube), labels(cube, dim)
     written = []
-    for moment, date in zip(moments, strips(cube), strict=True):
+    tasks, dates = strips(cube)
+    for moment, date in zip(moments, dates, strict=True):
         path = outputs.folder / (f"{name}_{moment}.tif" if moment else f"{name}.tif")
         header = Raster(
-            profile=profile, labels=names, moment=moment, compression=compression.upper()
+            profile=profile, labels=names, moment=moment, compression=compression.upper(),
+            tags=dict(tags or {}),
+        )  # fmt: skip
+        mark = fingerprint(header)
+        if (found := known(outputs.ledger, path.name, mark).get(path.name)) is not None:
+            written.append(tasks.add("keep", keep_file, found, path, place=(path.name,)))
+            continue
+        growth = Growth(
+            create=partial(_create, raster=header), finish=partial(_finish, raster=header)
         )
-        part = path.with_name(f".{path.name}.part")
-        outputs.discards.append(partial(part.unlink, missing_ok=True))
-        written.append(_chain(part, path, header, date))
-    plan: Delayed = delayed(_saved, pure=False)(written)
-    return plan
-
-
-def _chain(part: Path, path: Path, raster: Raster, date: list[Strip]) -> Delayed:
-    last = delayed(_create, pure=False)(part, raster)
-    for strip in date:
-        last = delayed(_write, pure=False)(last, part, strip.row, strip.blocks)
-    finished: Delayed = delayed(_finish, pure=False)(last, part, path, raster)
-    return finished
+        fillings = [(partial(_write, row=strip.row), strip.blocks) for strip in date]
+        written.append(grown(tasks, outputs, path, mark, growth, fillings))
+    plan = tasks.add("saved", _saved, written)
+    outputs.objects += map(tasks.delayed, written)
+    return tasks.delayed(plan)
 
 
 def _profile(cube: xr.DataArray) -> dict[str, Any]:
@@ -109,7 +115,7 @@ def _profile(cube: xr.DataArray) -> dict[str, Any]:
     }
 
 
-def _moments(cube: xr.DataArray) -> list[str]:
+def date_names(cube: xr.DataArray) -> list[str]:
     """A name a date: the day, with the time where that is needed to tell dates apart."""
     if T not in cube.coords:
         return [f"{index:04d}" for index in range(cube.sizes[T])]
@@ -127,39 +133,33 @@ def _moments(cube: xr.DataArray) -> list[str]:
     return ["".join(c if c.isalnum() or c in "-." else "_" for c in name) for name in names]
 
 
-def _create(part: Path, raster: Raster) -> None:
+def _create(part: Path, *, raster: Raster) -> None:
     with rasterio.open(part, "w", **raster.profile) as file:
         file.descriptions = raster.labels
 
 
-def _write(_: None, part: Path, row: int, blocks: tuple[Array, ...]) -> None:
-    values = joined(blocks)
+def _write(part: Path, values: Array, *, row: int) -> None:
     with rasterio.open(part, "r+") as file:
         file.write(values, window=Window(0, row, values.shape[2], values.shape[1]))
 
 
-def _finish(_: None, part: Path, path: Path, raster: Raster) -> Path:
-    """Turn the plain file into a COG and give it its name."""
-    if path.exists():
-        raise OutputExistsError(f"{path} exists; nothing in it was touched.")
-    final = path.with_name(f".{path.name}.cog")
+def _finish(part: Path, final: Path, *, raster: Raster) -> None:
+    """Turn the plain file into a COG."""
     predictor = "YES" if raster.compression != "NONE" else "NO"
     with rasterio.open(part, "r+") as file:
-        if raster.moment:
-            file.update_tags(datetime=raster.moment)
+        moment = {"datetime": raster.moment} if raster.moment else {}
+        file.update_tags(**moment, **raster.tags)
     rasterio.shutil.copy(
         part, final, driver="COG", compress=raster.compression, predictor=predictor,
         bigtiff="IF_SAFER",
     )  # fmt: skip
-    os.replace(final, path)
-    part.unlink()
-    return path
 
 
-def _saved(paths: list[Path]) -> Saved:
+def _saved(written: list[Written]) -> Saved:
+    paths = tuple(file.places[0] for file in written)
     return Saved(
         path=paths[0],
         format="GTIFF",
-        files=tuple(paths),
-        bytes=sum(path.stat().st_size for path in paths),
+        files=paths,
+        bytes=sum(file.bytes for file in written),
     )

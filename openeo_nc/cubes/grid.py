@@ -292,7 +292,9 @@ def _step(cube: xr.DataArray, dim: str, stated: float | None) -> float:
     if values.size == 1:
         if stated is None:
             raise GridMismatchError(
-                f"The cube has a single {dim} and no GeoTransform, so its pixel size is unknown."
+                f"The cube is one pixel {'wide' if dim == X else 'high'}, and nothing tells how "
+                f"large that is: expected two labels of {dim} or more, or a GeoTransform in "
+                "spatial_ref (cube.rio.write_transform)."
             )
         return stated
     step = float(values[-1] - values[0]) / (values.size - 1)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,24 +14,16 @@ import numpy.typing as npt
 
 from openeo_nc.codecs.loading import CARD, FOLDER
 from openeo_nc.codecs.views import ARRAYS, VIEW
+from openeo_nc.cubes.forms import PayloadForm, chunk_files, forms, shard_shape
+from openeo_nc.cubes.measures import bound_held, shift_summary
 from openeo_nc.cubes.metrics import bpppb
+from openeo_nc.cubes.object_store import ObjectPath
+from openeo_nc.cubes.places import Place, below, each
 from openeo_nc.cubes.shards import tile_bytes
 from openeo_nc.errors import FormatUnsuitableError
 
 RECORD = f"{FOLDER}/write.json"
-"""What the writer leaves of its work: its token, and the errors of the tiles if measured."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TileError:
-    """How far the decoded pixels of one tile are from what was encoded."""
-
-    tile: tuple[int, int, int]
-    """Date, row and column of the tile in the store."""
-    psnr: float | None
-    """dB; None for a tile without error or without a valid pixel."""
-    max_error: float | None
-    """Largest absolute error in the card's numbers; None without a valid pixel."""
+"""What the writer leaves of its work: its token, errors of the tiles if measured, their shifts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +54,7 @@ class ArrayReport:
 class StoreReport:
     """One store."""
 
-    path: Path
+    path: Place
     """Where it is."""
     bytes: int
     """Bytes of all its files."""
@@ -72,11 +63,15 @@ class StoreReport:
     view: str | None
     """`pixels` or `latents`, as it was written; None for a plain store."""
     codec: str | None
-    """Id of the codec; None for a plain store, as for the following five."""
+    """Id of the codec; None for a plain store, as for the following seven."""
     weights_sha256: str | None
     """SHA-256 of the codec's weights; None for a codec without any."""
     quality: float | None
-    """Quality of the payloads."""
+    """Quality of the payloads; None where each has its own."""
+    rate: Mapping[str, Any] | None
+    """What was asked, by the names of `compress_cube`."""
+    forms: tuple[PayloadForm, ...] | None
+    """Payloads by codec and form, most bytes first."""
     tile: int | None
     """Side of a tile in pixels."""
     tiles: int | None
@@ -97,14 +92,18 @@ class StoreReport:
     self_contained: bool
     """Whether the codec's card and weights are in the store."""
     metrics: Mapping[str, Any] | None
-    """Errors over all tiles, where they were measured; see `summary`."""
+    """Errors over all tiles, where they were measured; see `measures.summary`."""
+    bound_held: bool | None
+    """Whether every tile that has a bound is within it; None without a bound, or not measured."""
+    shifts: Mapping[str, Any] | None
+    """What the guard found, where it was asked: tiles scored and flagged, which, highest score."""
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON takes it."""
         return {**asdict(self), "path": str(self.path)}
 
 
-def inspect_store(path: str | os.PathLike[str]) -> StoreReport:
+def inspect_store(path: str | os.PathLike[str] | ObjectPath) -> StoreReport:
     """What is in a store.
 
     Raises
@@ -114,11 +113,12 @@ def inspect_store(path: str | os.PathLike[str]) -> StoreReport:
     PayloadError
         The index of a shard is damaged.
     """
-    root = Path(path)
+    root = path if isinstance(path, ObjectPath) else Path(path)
     group = _document(root)
     attrs = group.get("attributes", {})
     view = attrs.get(VIEW)
-    arrays = [_array(folder.parent) for folder in sorted(root.glob("*/zarr.json"))]
+    documents: list[Place] = [*root.glob("*/zarr.json")]
+    arrays = [_array(document.parent) for document in sorted(documents, key=str)]
     coded = next((a for a in arrays if view in ARRAYS and a.name == ARRAYS[view]), None)
     record = _json(root / RECORD) or {}
     return StoreReport(
@@ -129,42 +129,34 @@ def inspect_store(path: str | os.PathLike[str]) -> StoreReport:
         codec=attrs.get("nc:codec") if coded is not None else None,
         weights_sha256=attrs.get("nc:weights_sha256"),
         quality=attrs.get("nc:quality"),
+        rate=None if coded is None else _asked(attrs),
+        forms=None if coded is None else forms(root / coded.name, _document(root / coded.name)),
         tile=attrs.get("nc:tile"),
         tiles=None if coded is None else coded.stored_chunks,
-        date_bytes=None if coded is None else _date_bytes(root / coded.name, coded.shape[0]),
+        date_bytes=None if coded is None else _date_bytes(root / coded.name),
         self_contained=(root / CARD).is_file(),
         metrics=record.get("metrics"),
+        bound_held=bound_held(attrs.get("nc:rate") or {}, record.get("metrics") or {}),
+        shifts=shift_summary(record.get("shifts") or ()),
         **_rate(coded, attrs),
     )
 
 
-def summary(errors: Iterable[TileError]) -> dict[str, Any] | None:
-    """Errors of tiles in a few numbers; None if none has a valid pixel.
-
-    `psnr` is the mean of the tiles' PSNR as everywhere in the package, over tiles that have an
-    error; `exact_tiles` counts those that have none.
-    """
-    valid = [error for error in errors if error.max_error is not None]
-    if not valid:
-        return None
-    finite = [error.psnr for error in valid if error.psnr is not None]
-    return {
-        "tiles": len(valid),
-        "exact_tiles": len(valid) - len(finite),
-        "psnr": math.fsum(finite) / len(finite) if finite else None,
-        "psnr_min": min(finite, default=None),
-        "max_error": max(error.max_error for error in valid if error.max_error is not None),
-    }
+def _asked(attrs: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What was asked; stores from before it was noted have a quality."""
+    quality = {"quality": attrs["nc:quality"]} if "nc:quality" in attrs else None
+    found: Mapping[str, Any] | None = attrs.get("nc:rate", quality)
+    return found
 
 
-def _document(folder: Path) -> dict[str, Any]:
+def _document(folder: Place) -> dict[str, Any]:
     document = _json(folder / "zarr.json")
     if document is None or document.get("zarr_format") != 3:
         raise FormatUnsuitableError(f"{folder} is no Zarr v3 group or array.")
     return document
 
 
-def _json(path: Path) -> dict[str, Any] | None:
+def _json(path: Place) -> dict[str, Any] | None:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -172,27 +164,35 @@ def _json(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _files(folder: Path) -> list[Path]:
-    """Files of the chunks or shards below a folder, or that folder if it is such a file."""
-    return [folder] if folder.is_file() else sorted(p for p in folder.rglob("*") if p.is_file())
+def _date_bytes(array: Place) -> tuple[int, ...]:
+    """Bytes of the objects for each date; what dates have in common is divided between them."""
+    document = _document(array)
+    dates, shard = document["shape"][0], shard_shape(document)
+    total = np.zeros(-(-dates // shard[0]) * shard[0], np.int64)
+    for path in chunk_files(array / "c"):
+        first = int(below(path, array / "c").parts[0]) * shard[0]
+        own, size = np.zeros(shard[0], np.int64), path.stat().st_size
+        if shard[0] > 1:
+            own = tile_bytes(path, shard).reshape(shard[0], -1).sum(axis=1)
+        there = min(shard[0], dates - first)
+        rest = size - int(own.sum())
+        own[:there] += rest // there
+        own[0] += rest % there
+        total[first : first + shard[0]] += own
+    return tuple(total[:dates].tolist())
 
 
-def _date_bytes(array: Path, dates: int) -> tuple[int, ...]:
-    return tuple(sum(p.stat().st_size for p in _files(array / "c" / str(t))) for t in range(dates))
-
-
-def _array(folder: Path) -> ArrayReport:
+def _array(folder: Place) -> ArrayReport:
     document = _document(folder)
     outer = tuple(document["chunk_grid"]["configuration"]["chunk_shape"])
     first = document["codecs"][0]
     sharded = first["name"] == "sharding_indexed"
     inner = tuple(first["configuration"]["chunk_shape"]) if sharded else outer
-    files = _files(folder / "c")
+    files = chunk_files(folder / "c")
     sizes = [p.stat().st_size for p in files]
     lengths: npt.NDArray[np.int64] = np.array(sizes, np.int64)
     if sharded:
-        tiles = (outer[-2] // inner[-2], outer[-1] // inner[-1])
-        found = [tile_bytes(p, tiles) for p in files]
+        found = each(lambda path: tile_bytes(path, shard_shape(document)), files)
         lengths = np.concatenate([n[n > 0] for n in found]) if found else lengths
     return ArrayReport(
         name=folder.name,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -30,7 +30,8 @@ EMBEDDINGS = "https://stac-extensions.github.io/embeddings/v0.0.1/schema.json"
 ZARR_TYPE = "application/vnd.zarr; version=3"
 MODEL = ".nc/model.json"
 """Where a store of payloads keeps the Item of its codec."""
-CODING = ("nc:codec", "nc:weights_sha256", "nc:quality", "nc:bitstream", "nc:tile", "nc:grid")
+CODING = ("nc:codec", "nc:weights_sha256", "nc:quality", "nc:rate", "nc:bitstream", "nc:tile",
+          "nc:grid")  # fmt: skip
 """Attributes that outlive arithmetic; of a plain store they would say what it is not."""
 
 
@@ -178,10 +179,14 @@ def _own(attrs: Mapping[str, Any], report: StoreReport) -> dict[str, Any]:
         "nc:codec": report.codec,
         "nc:weights_sha256": report.weights_sha256,
         "nc:quality": report.quality,
+        "nc:rate": None if report.rate is None else dict(report.rate),
+        "nc:forms": None if report.forms is None else [asdict(form) for form in report.forms],
         "nc:bytes": sum(array.bytes for array in report.arrays[:1]),
         "nc:bpppb": report.bpppb,
         "nc:ratio": report.ratio,
         "nc:metrics": dict(report.metrics) if report.metrics else None,
+        "nc:bound_held": report.bound_held,
+        "nc:shifts": dict(report.shifts) if report.shifts else None,
         "nc:self_contained": report.self_contained,
     }
     return {**stated, **{name: value for name, value in written.items() if value is not None}}

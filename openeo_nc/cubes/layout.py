@@ -21,17 +21,26 @@ import numpy.typing as npt
 import xarray as xr
 
 from openeo_nc.codecs.bitstream import VERSION
+from openeo_nc.codecs.rate import Rate
 from openeo_nc.codecs.views import ARRAYS, VIEW
 from openeo_nc.codecs.zarr import NO_LATENT, NeuralCodec, View
 from openeo_nc.cubes import conventions
 from openeo_nc.cubes.dims import LATENT, RASTER, T, X, Y
+from openeo_nc.cubes.embedding_attributes import TYPE, kind
 from openeo_nc.cubes.grid import Bounds, TileGrid, Window, centres
+from openeo_nc.cubes.rates import reference_dtype
+from openeo_nc.models.layout import labels_of
 
 if TYPE_CHECKING:
     from openeo_nc.codecs.base import CodecCard
     from openeo_nc.cubes.payloads import Payloads
+    from openeo_nc.cubes.rates import Asked
 
+SHARD_DATES = 32
+"""Most dates of a shard: a task that writes one holds all its payloads."""
 Vector = npt.NDArray[np.float64]
+Lattice = tuple[int, float]
+"""Channels of latents and their step, where those of all tiles compare."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,8 +51,10 @@ class Layout:
     """The view that the cube was."""
     card: CodecCard
     """Card of the codec."""
-    quality: float
-    """Quality of the payloads."""
+    asked: Asked
+    """What payloads were to reach."""
+    others: Mapping[str, str | None]
+    """Codecs besides the card's that payloads may be of, and their weights' SHA-256."""
     grid: TileGrid
     """Grid of the pixels."""
     window: Window
@@ -68,14 +79,15 @@ class Layout:
     """Pixel centres of whole tiles."""
     y: Vector
     """Pixel centres of whole tiles, north to south."""
-    shard: tuple[int, int]
-    """Tiles of a shard in y and x."""
+    shard: tuple[int, int, int]
+    """Tiles of a shard in t, y and x; several in t where dates may share bytes."""
 
     @classmethod
     def of(cls, cube: xr.DataArray, payloads: Payloads, shard_tiles: int) -> Layout:
         """The layout of a cube that carries payloads."""
         window, grid = payloads.window, payloads.grid
         native: View = payloads.kind
+        dates = payloads.blocks.shape[0]
         x, y = _centres(grid, window)
         attrs = conventions.plain(cube.attrs)
         if native == "pixels":  # computed centres of grids in degrees differ in the last digits
@@ -87,12 +99,13 @@ class Layout:
         return cls(
             native=native,
             card=payloads.card,
-            quality=payloads.quality,
+            asked=payloads.coding.asked,
+            others={other.codec_id: other.weights_sha256 for other in payloads.coding.others},
             grid=grid,
             window=window,
             bands=payloads.bands,
             times=payloads.times,
-            dates=payloads.blocks.shape[0],
+            dates=dates,
             dtype=payloads.dtype,
             nodata=payloads.nodata,
             scale_factor=payloads.scale_factor,
@@ -100,7 +113,11 @@ class Layout:
             attrs=attrs,
             x=x,
             y=y,
-            shard=(min(shard_tiles, window.nj), min(shard_tiles, window.ni)),
+            shard=(
+                1 if payloads.coding.asked.dates is None else min(SHARD_DATES, dates),
+                min(shard_tiles, window.nj),
+                min(shard_tiles, window.ni),
+            ),
         )
 
     @property
@@ -130,16 +147,15 @@ class Layout:
         """Path of a shard in the store."""
         return f"{ARRAYS[self.native]}/c/{t}/0/{row}/{column}"
 
-    def dataset(self, view: View, channels: int, step: float) -> tuple[xr.Dataset, dict[str, Any]]:
+    def dataset(self, view: View, lattice: Lattice | None) -> tuple[xr.Dataset, dict[str, Any]]:
         """A view without its data, and the encoding that `to_zarr(compute=False)` takes.
 
         Parameters
         ----------
-        channels
-            Channels of the latents.
-        step
-            Lattice step of the latents at the quality.
+        lattice
+            That of the latents; None will do for pixels.
         """
+        channels, step = lattice or (0, math.nan)
         if view == "pixels":
             dims, labels, chunk, dtype = RASTER, self.bands, self.grid.tile, self.dtype
             x, y, attrs = self.x, self.y, self._pixel_attrs()
@@ -150,7 +166,8 @@ class Layout:
             x, y = (_coarse(axis, stride) for axis in (self.x, self.y))
             attrs = self._latent_attrs(step)
         name = ARRAYS[view]
-        shard = (1, len(labels), self.shard[0] * chunk, self.shard[1] * chunk)
+        deep, high, wide = self.shard
+        shard = (deep, len(labels), high * chunk, wide * chunk)
         data = da.zeros((self.dates, len(labels), y.size, x.size), chunks=shard, dtype=dtype)
         coords: dict[str, Any] = {dims[1]: np.array(labels, object), Y: y, X: x}
         if self.times is not None:
@@ -172,27 +189,45 @@ class Layout:
         return NeuralCodec(
             codec=self.card.codec_id,
             weights_sha256=self.card.weights_sha256,
-            quality=self.quality,
+            quality=self.asked.quality,
             view=view,
             basis="tile" if self.native == "pixels" else "card",
             nodata=self.nodata,
+            others=tuple(self.others.items()),
+            rate=self._chunk_rate(),
         )
+
+    def _chunk_rate(self) -> Rate | None:
+        """What chunks that are written through Zarr must reach, in the card's numbers.
+
+        A bound that some tiles keep is kept by all of these: which they are is not known there.
+        """
+        if self.asked.quality is not None:
+            return None
+        rate = self.asked.bounded or self.asked.rate
+        if rate.max_error is not None:
+            return Rate(max_error=tuple(bound / self.scale_factor for bound in rate.max_error))
+        if rate.target_ratio is not None:
+            reference = reference_dtype(self.dtype, self.card)
+            share = self.dtype.itemsize / reference.itemsize
+            return Rate(target_ratio=rate.target_ratio * share)
+        return rate
 
     def _coding_attrs(self) -> dict[str, Any]:
         """What both views say of how they are coded."""
         window = self.window
         pads = [window.pad_top, window.pad_bottom, window.pad_left, window.pad_right]
-        counts = self.dtype.itemsize <= 2 or self.card.scale is not None
         attrs = {
             "nc:codec": self.card.codec_id,
             "nc:weights_sha256": self.card.weights_sha256,
-            "nc:bitstream": VERSION,
-            "nc:quality": self.quality,
+            "nc:bitstream": VERSION,  # up to: a payload is of the oldest that has what it needs
+            "nc:quality": self.asked.quality,
+            "nc:rate": self.asked.document() if self.native == "pixels" else None,
             "nc:tile": self.grid.tile,
             "nc:grid": self.grid.id,
             "nc:bands": list(self.bands),
             "nc:dtype": self.dtype.name,
-            "nc:reference_dtype": "uint16" if counts else self.dtype.name,
+            "nc:reference_dtype": reference_dtype(self.dtype, self.card).name,
             "nc:window": pads,
         }
         return {name: value for name, value in attrs.items() if value is not None}
@@ -215,7 +250,7 @@ class Layout:
         return {
             **attrs,
             **self._coding_attrs(),
-            "emb:type": "patch" if self.card.stride > 1 else "pixel",
+            TYPE: kind(self.card.stride),
             "nc:step": step,
             "nc:stride": self.card.stride,
             **conventions.GRID_MAPPING,
@@ -254,7 +289,7 @@ def _coarse(axis: Vector, stride: int) -> Vector:
 
 
 def _names(channels: int) -> tuple[str, ...]:
-    return tuple(f"e{i:03d}" for i in range(channels))
+    return tuple(labels_of(channels))
 
 
 def _raster_attrs(attrs: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from openeo_nc.cubes.conventions import model_urn
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
     from openeo_nc.codecs.base import CodecCard
 
 MLM = "https://stac-extensions.github.io/mlm/v1.5.2/schema.json"
-ALWAYS = {
+_ALWAYS = {
     "datetime": None,
     "start_datetime": "1900-01-01T00:00:00Z",
     "end_datetime": "9999-12-31T23:59:59Z",
@@ -40,7 +41,6 @@ def model_item(card: CodecCard, *, weights_here: bool) -> dict[str, Any]:
     }
     tasks = ["generative", *(["similarity-search"] if card.embedding else [])]
     properties: dict[str, Any] = {
-        **ALWAYS,
         "title": card.title,
         "description": card.description,
         "version": card.version,
@@ -62,15 +62,37 @@ def model_item(card: CodecCard, *, weights_here: bool) -> dict[str, Any]:
         "roles": ["mlm:model"],
         "mlm:artifact_type": "safetensors.numpy.save" if card.weights else "json",
     }
-    if names:  # MLM asks for them in properties, STAC then in an asset too
-        properties["bands"] = asset["bands"] = [{"name": name} for name in names]
+    return mlm_item(card.codec_id, properties, asset, names)
+
+
+def mlm_item(
+    name: str,
+    properties: Mapping[str, Any],
+    asset: Mapping[str, Any],
+    bands: Sequence[str] = (),
+    *,
+    extensions: Sequence[str] = (),
+) -> dict[str, Any]:
+    """An Item of the MLM extension, for a model that is of no place and no date.
+
+    Parameters
+    ----------
+    asset
+        The model's file, without its bands.
+    bands
+        Names of the bands that it takes; none if it takes any.
+    extensions
+        Others that its fields are of.
+    """
+    # MLM asks for bands in properties, STAC then in an asset too
+    named = {"bands": [{"name": band} for band in bands]} if bands else {}
     return {
         "type": "Feature",
         "stac_version": "1.1.0",
-        "stac_extensions": [MLM],
-        "id": card.codec_id,
+        "stac_extensions": [MLM, *extensions],
+        "id": name,
         "geometry": None,
-        "properties": properties,
+        "properties": {**_ALWAYS, **properties, **named},
         "links": [],
-        "assets": {"model": asset},
+        "assets": {"model": {**asset, **named}},
     }

@@ -11,16 +11,20 @@ from typing import TYPE_CHECKING, Any
 import netCDF4
 import numpy as np
 import xarray as xr
-from dask.delayed import delayed
 
 from openeo_nc.cubes.dims import BANDS, EMBEDDING, T, X, Y, labels, nodata_of
+from openeo_nc.cubes.growing import Growth, grown
+from openeo_nc.cubes.ledger import Written, fingerprint, keep_file, known
 from openeo_nc.cubes.outputs import Outputs, Saved
 from openeo_nc.cubes.payloads import ATTRIBUTE
-from openeo_nc.cubes.strips import Array, joined, prepared, strips
-from openeo_nc.errors import OutputExistsError
+from openeo_nc.cubes.scenes import ATTRIBUTE as SCENES
+from openeo_nc.cubes.strips import Array, prepared, strips
 
 if TYPE_CHECKING:
+    from dask._task_spec import TaskRef
     from dask.delayed import Delayed
+
+    from openeo_nc.cubes.task_layer import TaskLayer
 
 CONVENTIONS = "CF-1.11"
 VECTORS = "vectors"
@@ -50,17 +54,30 @@ def plan_netcdf(cube: xr.DataArray, outputs: Outputs, name: str) -> Delayed:
             else ["data" if given.name is None else str(given.name)]
         )
     path = outputs.folder / f"{name}.nc"
-    part = path.with_name(f".{path.name}.part")
-    outputs.discards.append(partial(part.unlink, missing_ok=True))
-    header = _header(given, dims)
     nodata = nodata_of(cube)
-    last = delayed(_create, pure=False)(part, header, names, dims, cube.dtype, nodata, cube.attrs)
-    for index, date in enumerate(strips(cube)):
-        place = (index,) if T in dims else ()
-        for strip in date:
-            last = delayed(_write, pure=False)(last, part, names, place, strip.row, strip.blocks)
-    plan: Delayed = delayed(_finish, pure=False)(last, part, path)
-    return plan
+    header = _header(given, dims)
+    attrs = writable(cube.attrs)
+    mark = fingerprint(header.to_dict(), names, dims, cube.dtype, nodata, attrs)
+    tasks, cut = strips(cube)
+    if (found := known(outputs.ledger, path.name, mark).get(path.name)) is not None:
+        return _saved_file(tasks, tasks.add("keep", keep_file, found, path), outputs)
+    create = partial(
+        _create, header=header, names=names, dims=dims, dtype=cube.dtype, nodata=nodata, attrs=attrs
+    )
+    fillings = [
+        (partial(_write, names=names, place=(index,) if T in dims else (), row=strip.row),
+         strip.blocks)
+        for index, date in enumerate(cut)
+        for strip in date
+    ]  # fmt: skip
+    growth = Growth(create=create, finish=os.replace)
+    return _saved_file(tasks, grown(tasks, outputs, path, mark, growth, fillings), outputs)
+
+
+def _saved_file(tasks: TaskLayer, written: TaskRef, outputs: Outputs) -> Delayed:
+    plan = tasks.add("saved", _saved, written)
+    outputs.objects.append(tasks.delayed(written))
+    return tasks.delayed(plan)
 
 
 def _header(cube: xr.DataArray, dims: tuple[str, ...]) -> xr.Dataset:
@@ -79,7 +96,7 @@ def _header(cube: xr.DataArray, dims: tuple[str, ...]) -> xr.Dataset:
 
 
 def writable(attrs: Mapping[Any, Any]) -> dict[str, Any]:
-    """The attributes as NetCDF takes them; the payload record and what has no form are left out."""
+    """The attributes as NetCDF takes them; our records and what has no form are left out."""
     kept: dict[str, Any] = {}
     for name, value in attrs.items():
         if isinstance(value, bool | np.bool_):
@@ -94,7 +111,7 @@ def writable(attrs: Mapping[Any, Any]) -> dict[str, Any]:
                 continue
         elif not (isinstance(value, str) or _number(value)):
             continue
-        if str(name) not in {ATTRIBUTE, "_FillValue", "grid_mapping", "coordinates"}:
+        if str(name) not in {ATTRIBUTE, SCENES, "_FillValue", "grid_mapping", "coordinates"}:
             kept[str(name).replace("/", "_")] = value
     return kept
 
@@ -111,7 +128,7 @@ def _names(bands: tuple[str, ...]) -> list[str]:
 
 
 def _create(
-    part: Path, header: xr.Dataset, names: list[str], dims: tuple[str, ...], dtype: np.dtype[Any],
+    part: Path, *, header: xr.Dataset, names: list[str], dims: tuple[str, ...], dtype: np.dtype[Any],
     nodata: float | None, attrs: Mapping[str, Any],
 ) -> None:  # fmt: skip
     part.unlink(missing_ok=True)
@@ -123,17 +140,15 @@ def _create(
                 name, dtype, dims, zlib=True, complevel=4, shuffle=True, chunksizes=chunk,
                 fill_value=False if nodata is None else dtype.type(nodata),
             )  # fmt: skip
-            variable.setncatts(writable(attrs))
+            variable.setncatts(attrs)
             variable.setncattr("grid_mapping", "spatial_ref")
             if name != VECTORS:
                 variable.setncattr("long_name", name)
 
 
 def _write(
-    _: None, part: Path, names: list[str], place: tuple[int, ...], row: int,
-    blocks: tuple[Array, ...],
-) -> None:  # fmt: skip
-    values = joined(blocks)
+    part: Path, values: Array, *, names: list[str], place: tuple[int, ...], row: int
+) -> None:
     rows = slice(row, row + values.shape[1])
     with netCDF4.Dataset(part, "a") as file:
         file.set_auto_maskandscale(False)
@@ -144,8 +159,6 @@ def _write(
             file[name][(*place, rows)] = band
 
 
-def _finish(_: None, part: Path, path: Path) -> Saved:
-    if path.exists():
-        raise OutputExistsError(f"{path} exists; nothing in it was touched.")
-    os.replace(part, path)
-    return Saved(path=path, format="NETCDF", files=(path,), bytes=path.stat().st_size)
+def _saved(file: Written) -> Saved:
+    path = file.places[0]
+    return Saved(path=path, format="NETCDF", files=(path,), bytes=file.bytes)

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from openeo_nc.codecs.base import CodecCard
+    from openeo_nc.cubes.coding import Coding
     from openeo_nc.cubes.grid import TileGrid, Window
+    from openeo_nc.cubes.tile_store_graph import Kept
     from openeo_nc.inference.spec import CodecSpec
 
 ATTRIBUTE = "nc:payloads"
@@ -36,10 +38,8 @@ class Payloads:
     """`(t, tile_y, tile_x)` object, one element a chunk, each the `bytes` of one whole tile."""
     card: CodecCard
     """Card of the codec that writes them."""
-    spec: CodecSpec
-    """What workers open the codec by."""
-    quality: float
-    """Quality the tiles are coded at."""
+    coding: Coding
+    """How they were coded and decode: codecs, rate, and what becomes of decoded tiles."""
     grid: TileGrid
     """The fixed grid that the tiles lie on."""
     window: Window
@@ -48,8 +48,6 @@ class Payloads:
     """Labels of the coded bands, in order."""
     dtype: np.dtype[Any]
     """dtype of a decoded tile, in the card's numbers (not the embedding's)."""
-    nodata: float | None
-    """Value of masked pixels in a decoded tile; None is NaN (float) or no mask (integer)."""
     kind: Literal["pixels", "latents"]
     """What the carrying cube shows: reconstructed pixels, or latents as an embedding."""
     scale_factor: float
@@ -58,10 +56,35 @@ class Payloads:
     """Labels of t, one a row of blocks; None if t has none."""
     source: da.Array | None = None
     """The tiles before coding, `(t, bands, y, x)` in the card's numbers, one tile a chunk."""
+    shifts: da.Array | None = None
+    """The guard's `Shift` of each tile, as `blocks`; None where no guard was asked for."""
+    kept: Kept | None = None
+    """What a tile store has of them, where one is in use and knows what they are of."""
+
+    @property
+    def errors(self) -> da.Array | None:
+        """The `TileError` of each tile, as `blocks`, where a tile store knows it; else None."""
+        return None if self.kept is None else self.kept.errors
+
+    @property
+    def spec(self) -> CodecSpec:
+        """What workers open the codec by."""
+        return self.coding.spec
+
+    @property
+    def quality(self) -> float | None:
+        """Quality the tiles are coded at; None if each has its own."""
+        return self.coding.asked.quality
+
+    @property
+    def nodata(self) -> float | None:
+        """Value of masked pixels in a decoded tile; None is NaN (float) or no mask (integer)."""
+        return self.coding.nodata
 
     def __repr__(self) -> str:
         shape = "x".join(map(str, self.blocks.shape))
-        return f"<Payloads {self.card.codec_id} q{self.quality:g} {self.kind} {shape} tiles>"
+        rate = ", ".join(f"{name} {value}" for name, value in self.coding.asked.document().items())
+        return f"<Payloads {self.card.codec_id} {rate}, {self.kind} {shape} tiles>"
 
 
 class PayloadRecord(str):

@@ -1,11 +1,11 @@
-"""Lays out cubes that carry no payloads as plain Zarr: one chunk, one object, one task."""
+"""Writes cubes that carry no payloads as plain Zarr: one chunk, one object, one task."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
@@ -17,9 +17,27 @@ from openeo_nc.codecs.views import ARRAYS
 from openeo_nc.cubes import conventions
 from openeo_nc.cubes.dims import BANDS, EMBEDDING, T, X, Y, crs_name, lazy
 from openeo_nc.cubes.grid import resolution_of
-from openeo_nc.cubes.item import Footprint
+from openeo_nc.cubes.inspect import RECORD, StoreReport, inspect_store
+from openeo_nc.cubes.item import Footprint, store_item
+from openeo_nc.cubes.ledger import Written, fingerprint, known
+from openeo_nc.cubes.object_store import typed_failures
+from openeo_nc.cubes.places import Place, zarr_location
+from openeo_nc.cubes.publishing import (
+    StorePlan,
+    keep,
+    publish,
+    published,
+    write_json,
+    written_in,
+)
+from openeo_nc.cubes.staging import Staging, write_metadata
+from openeo_nc.cubes.task_layer import TaskLayer, block
 from openeo_nc.errors import FormatUnsuitableError, GridMismatchError
 
+if TYPE_CHECKING:
+    from openeo_nc.cubes.ledger import Ledger
+
+Array = npt.NDArray[Any]
 SIDE = 512
 """Side of a chunk in pixels."""
 
@@ -98,13 +116,78 @@ class PlainLayout:
         return dataset, {self.name: {"chunks": self.chunks}}
 
 
+def plan_plain(cube: xr.DataArray, staging: Staging, ledger: Ledger | None) -> StorePlan:
+    """The tasks that write a cube as a plain store, none of them run."""
+    laid = chunked(cube)
+    layout = PlainLayout.of(laid)
+    mark = fingerprint(layout)
+    there = known(ledger, staging.path.name, mark)
+    tasks = TaskLayer([laid.data])
+    begun = tasks.add("begin", _begin_plain, staging, layout)
+    objects = []
+    for index in np.ndindex(*laid.data.numblocks):
+        key = chunk_key(layout.name, index)
+        if (found := there.get(key)) is not None:
+            objects.append(tasks.add("keep", keep, staging, found, begun, place=(key,)))
+            continue
+        write = partial(_write_chunk, staging, mark, layout.name, layout.chunks, index)
+        chunk = block(laid.data, *index)
+        objects.append(tasks.add("write", write, chunk, begun, place=(key,)))
+    report = tasks.add("finish", _finish_plain, staging, layout, objects)
+    return StorePlan(
+        staging=staging,
+        objects=tuple(map(tasks.delayed, objects)),
+        report=tasks.delayed(report),
+    )
+
+
+def _begin_plain(staging: Staging, layout: PlainLayout) -> None:
+    staging.begin(lambda folder: write_metadata(folder, *layout.dataset()))
+
+
+def _write_chunk(
+    staging: Staging, mark: str, name: str, chunks: tuple[int, ...], index: tuple[int, ...],
+    block: Array, begun: None,
+) -> Written:  # fmt: skip
+    key = write_chunk(staging.store, name, chunks, index, block)
+    path = staging.store / key  # Zarr writes no chunk that is all fill value
+    return written_in(staging, mark, key, path.stat().st_size if path.exists() else 0)
+
+
+def _finish_plain(staging: Staging, layout: PlainLayout, objects: list[Written]) -> StoreReport:
+    if (done := published(staging)) is not None:
+        return done
+    write_json(staging, RECORD, {"write": staging.token})
+    report = inspect_store(staging.store)
+    item = store_item(
+        staging.path.stem,
+        footprint=layout.footprint,
+        times=layout.times,
+        labels=layout.labels,
+        embedding=False,
+        attrs=layout.attrs,
+        report=report,
+    )
+    return publish(staging, item, report)
+
+
 def write_chunk(
-    store: Path, name: str, chunks: tuple[int, ...], index: tuple[int, ...], block: npt.NDArray[Any]
+    store: Place,
+    name: str,
+    chunks: tuple[int, ...],
+    index: tuple[int, ...],
+    block: npt.NDArray[Any],
 ) -> str:
     """Write the chunk of an index into an array of a store; gives the chunk's path."""
-    array = zarr.open_array(store / name, mode="r+")
+    array = zarr.open_array(zarr_location(store / name), mode="r+")
     starts = [i * n for i, n in zip(index, chunks, strict=True)]
-    array[tuple(slice(a, a + n) for a, n in zip(starts, block.shape, strict=True))] = block
+    with typed_failures(store):
+        array[tuple(slice(a, a + n) for a, n in zip(starts, block.shape, strict=True))] = block
+    return chunk_key(name, index)
+
+
+def chunk_key(name: str, index: tuple[int, ...]) -> str:
+    """Path of a chunk in its store."""
     return "/".join([name, "c", *map(str, index)])
 
 

@@ -26,11 +26,14 @@ from rasterio.enums import ColorInterp, Resampling
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
+from openeo_nc import metrics
 from openeo_nc.cubes.assets import Asset
 from openeo_nc.cubes.grid import TOLERANCE
-from openeo_nc.errors import AssetMissingError
+from openeo_nc.cubes.on_error import check, tell
+from openeo_nc.errors import AssetMissingError, PoisonTaskError
 
 _GDAL = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES"}
+_WEB_DRIVERS = ("GTiff", "JP2OpenJPEG", "PNG", "JPEG")
 _TRANSFORMER_TOLERANCE = 0.01
 """Pixels that GDAL's approximate transformer may be off; its default is 0.125."""
 
@@ -45,6 +48,8 @@ class Source:
     """CRS of the cube."""
     resampling: str
     """Name in rasterio's `Resampling`, used where the band's pixels are not the cube's."""
+    nodata_topic: str | None = None
+    """Whom to tell of a file that cannot be read, and give no data; None is an error instead."""
 
 
 class BandReader:
@@ -63,7 +68,7 @@ class BandReader:
         Raises
         ------
         AssetMissingError
-            The file cannot be opened or read, or lacks the band.
+            The file cannot be opened or read, unless that is to give no data, or lacks the band.
         """
         width, height = int(window.width), int(window.height)
         res_x, res_y = self.spec.resolutions_xy
@@ -73,17 +78,22 @@ class BandReader:
         )
         asset = self.source.asset
         try:
+            check()
             numbers = self._numbers(place, width, height)
-        except rasterio.errors.RasterioError as error:
+        except (rasterio.errors.RasterioError, PoisonTaskError) as error:
             reason = str(error)
         else:
             return (numbers * asset.scale + asset.offset).astype(np.float32)
-        # Raised out here, since GDAL's errors cannot be pickled: as the context of ours they
-        # would turn it into a bare Exception on its way from a worker.
-        raise AssetMissingError(
+        message = (
             f"The asset '{asset.key}' of item '{asset.item}' cannot be read ({asset.href}): "
             f"{reason}"
         )
+        if self.source.nodata_topic is not None:
+            tell(self.source.nodata_topic, f"{message} Its pixels are no data.")
+            return np.full((height, width), np.nan, np.float32)
+        # Raised out here, since GDAL's errors cannot be pickled: as the context of ours they
+        # would turn it into a bare Exception on its way from a worker.
+        raise AssetMissingError(message)
 
     def close(self) -> None:
         """Nothing is kept open."""
@@ -91,15 +101,31 @@ class BandReader:
     def _numbers(self, place: Affine, width: int, height: int) -> npt.NDArray[np.float64]:
         """The stored numbers of a window with its corner at `place`, NaN where there are none."""
         asset = self.source.asset
-        with rasterio.Env(**_GDAL), rasterio.open(asset.href, sharing=False) as dataset:
+        with rasterio.Env(**_GDAL), _opened(asset.href) as dataset:
             if asset.band > dataset.count:
                 raise AssetMissingError(
                     f"The asset '{asset.key}' of item '{asset.item}' has {dataset.count} bands; "
                     f"band {asset.band} was asked for ({asset.href})."
                 )
+            self._count(dataset, place, width, height)
             if (offset := self._aligned(dataset, place)) is not None:
                 return _cut(dataset, asset, *offset, width, height)
             return self._resampled(dataset, place, width, height)
+
+    def _count(self, dataset: Any, place: Affine, width: int, height: int) -> None:
+        """Count what a window takes of the file: its part of the file's own pixels."""
+        own, pixels = dataset.transform, float(width * height)
+        if dataset.crs == CRS.from_user_input(self.source.crs) and not (own.b or own.d):
+            left, top = ~own @ (place.c, place.f)
+            right, bottom = ~own @ (place.c + width * place.a, place.f + height * place.e)
+            pixels = max(min(right, dataset.width) - max(left, 0.0), 0.0) * max(
+                min(bottom, dataset.height) - max(top, 0.0), 0.0
+            )
+        asset = self.source.asset
+        metrics.PIXELS_READ.add(width * height)
+        metrics.SOURCE_BYTES_READ.add(pixels * np.dtype(dataset.dtypes[asset.band - 1]).itemsize)
+        if asset.stored_bytes is not None:
+            metrics.SOURCE_FILE_BYTES.add(pixels * asset.stored_bytes)
 
     def _aligned(self, dataset: Any, place: Affine) -> tuple[int, int] | None:
         """Column and row of the window in the file, if the file's pixels are the cube's."""
@@ -142,6 +168,19 @@ class BandReader:
             if nodata is None:
                 numbers[warped.read(warped.count) == 0] = np.nan
         return numbers
+
+
+def _opened(href: str) -> Any:
+    """A file. What comes from the web is taken for pixels only: a VRT would name other files."""
+    if not href.startswith(("http://", "https://")):
+        return rasterio.open(href, sharing=False)
+    first: rasterio.errors.RasterioIOError | None = None
+    for driver in _WEB_DRIVERS:  # GDAL keeps what it fetched, so that asking again is free
+        try:
+            return rasterio.open(href, driver=driver, sharing=False)
+        except rasterio.errors.RasterioIOError as error:
+            first = first or error
+    raise first or rasterio.errors.RasterioIOError(href)
 
 
 def _scales(dataset: Any, place: Affine, crs: str) -> dict[str, str]:

@@ -19,13 +19,16 @@ from dask.base import tokenize
 
 from openeo_nc.codecs import registry
 from openeo_nc.codecs.views import ARRAYS, VIEW
+from openeo_nc.cubes.coding import Coding, Form
 from openeo_nc.cubes.decode import pixel_grid
-from openeo_nc.cubes.dims import EMBEDDING, T
+from openeo_nc.cubes.dims import EMBEDDING, T, nodata_of
+from openeo_nc.cubes.forms import neural_configuration
 from openeo_nc.cubes.grid import TileGrid, Window
 from openeo_nc.cubes.payloads import Payloads, with_payloads
+from openeo_nc.cubes.rates import Asked
 from openeo_nc.cubes.scaling import factor
 from openeo_nc.cubes.shards import read_tile
-from openeo_nc.cubes.tasks import TileTask
+from openeo_nc.cubes.tile_graph import TileTask
 from openeo_nc.errors import CodecNotFoundError, PayloadError
 from openeo_nc.inference.spec import CodecSpec
 
@@ -55,21 +58,34 @@ def with_stored_payloads(cube: xr.DataArray, path: str | os.PathLike[str]) -> xr
     grid, window = _place(cube, card, group)
     attrs = array["attributes"]
     nodata = attrs.get("_FillValue" if view == "pixels" else "nc:nodata")
-    dtype = np.dtype(group["nc:dtype"])
+    dtype, bands = np.dtype(group["nc:dtype"]), tuple(map(str, group["nc:bands"]))
+    scale = attrs.get("scale_factor", 1.0) if view == "pixels" else 1.0 / factor(cube, card)
+    coding = Coding(
+        spec=CodecSpec.of(card),
+        others=_others(array),
+        asked=Asked.of_document(
+            group.get("nc:rate") or {"quality": group["nc:quality"]}, len(bands)
+        ),
+        form=Form(
+            bands=len(bands),
+            tile=card.tile,
+            dtype=cube.dtype,
+            ratio=1.0 / scale,
+            nodata=nodata_of(cube) if cube.dtype.kind in "iu" else None,
+        ),
+        reference=np.dtype(group["nc:reference_dtype"]),
+        nodata=None if nodata is None or dtype.kind == "f" else float(nodata),
+    )
     payloads = Payloads(
         blocks=_blocks(root / ARRAYS[view], array, window),
         card=card,
-        spec=CodecSpec.of(card),
-        quality=float(group["nc:quality"]),
+        coding=coding,
         grid=grid,
         window=window,
-        bands=tuple(map(str, group["nc:bands"])),
+        bands=bands,
         dtype=dtype,
-        nodata=None if nodata is None or dtype.kind == "f" else float(nodata),
         kind=view,
-        scale_factor=(
-            attrs.get("scale_factor", 1.0) if view == "pixels" else 1.0 / factor(cube, card)
-        ),
+        scale_factor=scale,
         times=tuple(cube[T].values) if T in cube.dims and T in cube.coords else None,
     )
     return with_payloads(cube, payloads)
@@ -96,6 +112,12 @@ def _card(group: Mapping[str, Any]) -> CodecCard | None:
     return card if card.weights_sha256 == group.get("nc:weights_sha256") else None
 
 
+def _others(array: Mapping[str, Any]) -> tuple[CodecSpec, ...]:
+    """Other codecs that the array's payloads may be of."""
+    named = neural_configuration(array).get("others", {})
+    return tuple(CodecSpec(codec_id=name, weights_sha256=sha) for name, sha in named.items())
+
+
 def _place(
     cube: xr.DataArray, card: CodecCard, group: Mapping[str, Any]
 ) -> tuple[TileGrid, Window]:
@@ -111,19 +133,20 @@ def _blocks(folder: Path, array: Mapping[str, Any], window: Window) -> da.Array:
     """Payloads `(t, tile_y, tile_x)` object, one task a tile, which reads it."""
     outer = array["chunk_grid"]["configuration"]["chunk_shape"]
     inner = array["codecs"][0]["configuration"]["chunk_shape"]
-    high, wide = outer[-2] // inner[-2], outer[-1] // inner[-1]
+    shard = tuple(outer[axis] // inner[axis] for axis in (0, -2, -1))
     shape = (array["shape"][0], window.nj, window.ni)
     # a store is never written in place, but another of its name may come after it
     name = f"read-{tokenize(str(folder), (folder / 'zarr.json').stat().st_mtime_ns)}"
     graph = {}
     for t, j, i in np.ndindex(*shape):
-        path = folder / "c" / str(t) / "0" / str(j // high) / str(i // wide)
+        place, within = zip(*map(divmod, (t, j, i), shard), strict=True)
+        path = folder / "c" / str(place[0]) / "0" / str(place[1]) / str(place[2])
         key = (name, t, j, i)
-        graph[key] = TileTask(key, _read, path, (high, wide), (j % high, i % wide))
+        graph[key] = TileTask(key, _read, path, shard, within)
     return da.Array(graph, name, tuple((1,) * n for n in shape), dtype=np.dtype(object))
 
 
-def _read(path: Path, shape: tuple[int, int], tile: tuple[int, int]) -> npt.NDArray[Any]:
+def _read(path: Path, shape: tuple[int, ...], tile: tuple[int, ...]) -> npt.NDArray[Any]:
     payload = read_tile(path, shape, tile) if path.is_file() else None
     if payload is None:
         raise PayloadError(f"The store has no tile {tile} in {path}.")

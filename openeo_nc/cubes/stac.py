@@ -25,13 +25,14 @@ import stackstac
 import xarray as xr
 from rasterio.enums import Resampling
 
-from openeo_nc.cubes import archive
+from openeo_nc.cubes import archive, on_error
 from openeo_nc.cubes.assets import Asset, band_names, find_asset
 from openeo_nc.cubes.catalogue import Json, find_collection, find_items
 from openeo_nc.cubes.dims import BANDS, RASTER, T, X, Y
 from openeo_nc.cubes.query import Query, known_crs, period
 from openeo_nc.cubes.reader import BandReader, Source
 from openeo_nc.cubes.scaling import SCALE
+from openeo_nc.cubes.surroundings import Request, with_surroundings
 from openeo_nc.cubes.target import Target, bounds_in, choose, native, overlap
 from openeo_nc.cubes.within import within
 from openeo_nc.errors import InvalidParameterError, InvalidValuesError, NoDataAvailableError
@@ -83,7 +84,7 @@ def collection_url(collection_id: str) -> str:
 
 
 def load(
-    url: str,
+    url: str | Sequence[Json],
     query: Query | None = None,
     bands: Sequence[str] | None = None,
     *,
@@ -102,7 +103,7 @@ def load(
     Parameters
     ----------
     url
-        Item, ItemCollection, Catalog or Collection, static or of an API.
+        Item, ItemCollection, Catalog or Collection, static or of an API; or items found there.
     query
         Extents and filters; default all.
     bands
@@ -138,21 +139,28 @@ def load(
         table,
         query.spatial,
         crs=None if crs is None else known_crs(crs),
-        resolution=_resolution(resolution),
+        resolution=pixel_size(resolution),
         tile=tile,
     )
     kept = [i for i, row in enumerate(table) if any(_covers(asset, target) for asset in row)]
     if not kept:
-        raise NoDataAvailableError(f"No item of {url} has pixels in the extent {target.bounds}.")
+        where = url if isinstance(url, str) else f"{len(url)} items"
+        raise NoDataAvailableError(f"No item of {where} has pixels in the extent {target.bounds}.")
     items, table = [items[i] for i in kept], [table[i] for i in kept]
     methods = _methods(names, table, resampling)
+    request = Request(
+        url=url, query=query, items=items, table=table, methods=dict(methods), target=target,
+        crs=None if crs is None else known_crs(crs), resolution=pixel_size(resolution),
+        by_day=mosaic == "day",
+    )  # fmt: skip
     cube = _mosaic(_stack(items, table, names, methods, target), items, mosaic)
     placed: xr.DataArray = cube.rio.write_crs(target.grid.crs).rio.write_transform()
     cube = within(placed, query.spatial)
     for i, name in enumerate(names):
         if all(native(row[i], target) for row in table):
             methods[name] = "none"
-    return cube.assign_attrs(_attributes(items, table, names, methods, mosaic)).rename(None)
+    cube = cube.assign_attrs(_attributes(items, table, names, methods, mosaic)).rename(None)
+    return with_surroundings(cube, request)
 
 
 def _stack(
@@ -180,7 +188,10 @@ def _stack(
             },
             "assets": {
                 name: {
-                    "href": Source(asset=asset, crs=target.grid.crs, resampling=methods[name])
+                    "href": Source(
+                        asset=asset, crs=target.grid.crs, resampling=methods[name],
+                        nodata_topic=on_error.topic(),
+                    )
                 }
                 for name, asset in zip(names, row, strict=True)
             },
@@ -289,7 +300,8 @@ def _covers(asset: Asset, target: Target) -> bool:
     return overlap(bounds_in(asset, target.grid.crs), target)
 
 
-def _resolution(value: Any) -> tuple[float, float] | None:
+def pixel_size(value: Any) -> tuple[float, float] | None:
+    """A resolution as width and height; InvalidParameterError if it is none."""
     if value is None:
         return None
     pair = [value, value] if isinstance(value, Real) else list(value)

@@ -6,6 +6,9 @@
 A crash leaves nothing at the path, or the finished store; what it leaves in the hidden folder is
 in nobody's way. The hidden folder's name is drawn when the write is planned, so tasks that run
 again find it.
+
+Object storage has no rename. There a store grows at its very path, and whoever asked for it keeps
+that path to himself until all of it is written, as attempts at a job do.
 """
 
 from __future__ import annotations
@@ -13,33 +16,38 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from openeo_nc.cubes.ledger import bring
+from openeo_nc.cubes.object_store import ObjectPath
+from openeo_nc.cubes.places import Place
 from openeo_nc.errors import InvalidParameterError, OutputExistsError
 
 if TYPE_CHECKING:
     import xarray as xr
 
+    from openeo_nc.cubes.ledger import Written
+
 METADATA = "zarr.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Staging:
-    """Where one write of one store happens."""
+class Staging(ABC):
+    """Where one write of one store happens; values, which tasks carry to workers."""
 
-    path: Path
+    path: Place
     """Where the store will be, absolute."""
     token: str
     """Name of this write, told apart from others of the same path."""
-    overwrite: bool
-    """Whether a Zarr store that is at the path is replaced."""
 
-    @classmethod
-    def at(cls, path: str | os.PathLike[str], *, overwrite: bool = False) -> Staging:
+    @staticmethod
+    def at(path: str | os.PathLike[str] | ObjectPath, *, overwrite: bool = False) -> Staging:
         """A write to `path`, which must be free; touches nothing.
 
         Raises
@@ -49,11 +57,61 @@ class Staging:
         InvalidParameterError
             The path is not one of this file system.
         """
+        token = uuid4().hex
+        if isinstance(path, ObjectPath):
+            return ObjectStaging(path=path, token=token)
         if "://" in str(path):
             raise InvalidParameterError(f"Stores are written to local paths; given {path}.")
-        staging = cls(path=Path(path).absolute(), token=uuid4().hex, overwrite=overwrite)
+        staging = FolderStaging(path=Path(path).absolute(), token=token, overwrite=overwrite)
         staging.check()
         return staging
+
+    @property
+    @abstractmethod
+    def store(self) -> Place:
+        """The store while it grows."""
+
+    @abstractmethod
+    def begin(self, write: Callable[[Path], None]) -> None:
+        """Make the store by `write(folder)`; nothing if it is there already."""
+
+    @abstractmethod
+    def write(self, key: str, data: bytes) -> None:
+        """Put an object into the store, whole or not at all.
+
+        Raises
+        ------
+        FileNotFoundError
+            The store is not there: the write was given up, or has not begun.
+        """
+
+    @abstractmethod
+    def keep(self, written: Written) -> Written:
+        """Take an object that an earlier attempt wrote into the store, whole or not at all.
+
+        Raises
+        ------
+        FileNotFoundError
+            The store is not there, or the object is gone.
+        """
+
+    @abstractmethod
+    def publish(self) -> None:
+        """Move the store to its path; OutputExistsError if that has been taken meanwhile."""
+
+    @abstractmethod
+    def discard(self) -> None:
+        """Remove what is left of a write that failed, or of one that is published."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderStaging(Staging):
+    """A write to a file system: in a hidden folder, then renamed."""
+
+    path: Path
+    """Where the store will be, absolute."""
+    overwrite: bool
+    """Whether a Zarr store that is at the path is replaced."""
 
     @property
     def folder(self) -> Path:
@@ -90,19 +148,26 @@ class Staging:
                 raise
 
     def write(self, key: str, data: bytes) -> None:
-        """Put an object into the store, whole or not at all.
-
-        Raises
-        ------
-        FileNotFoundError
-            The store is not there: the write was given up, or has not begun.
-        """
+        """As the base says."""
         if not self.store.is_dir():
             raise FileNotFoundError(f"{self.store} is not there to be written into.")
         part = self.folder / f"part-{uuid4().hex}"  # never in the store, whatever happens
         part.write_bytes(data)
         (self.store / key).parent.mkdir(parents=True, exist_ok=True)
         os.replace(part, self.store / key)
+
+    def keep(self, written: Written) -> Written:
+        """As the base says."""
+        if not self.store.is_dir():
+            raise FileNotFoundError(f"{self.store} is not there to be written into.")
+        part = self.folder / f"part-{uuid4().hex}"
+        bring(written, part)
+        target = self.store / written.key
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(part, target)
+        part.unlink(missing_ok=True)  # there still, if the target was that very file already
+        places = (target, self.path / written.key, *written.places)
+        return replace(written, places=tuple(dict.fromkeys(places)), kept=True)
 
     def publish(self) -> None:
         """Move the store to its path; OutputExistsError if that has been taken meanwhile."""
@@ -123,6 +188,47 @@ class Staging:
     def discard(self) -> None:
         """Remove the hidden folder and what is in it."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectStaging(Staging):
+    """A write to object storage, at the path itself."""
+
+    path: ObjectPath
+    """Where the store will be."""
+
+    @property
+    def store(self) -> ObjectPath:
+        """The path itself."""
+        return self.path
+
+    def begin(self, write: Callable[[Path], None]) -> None:
+        """Put the objects there, the group's metadata last."""
+        if (self.path / METADATA).is_file():
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            draft = Path(folder) / "draft"
+            write(draft)
+            files = [file for file in draft.rglob("*") if file.is_file()]
+            for file in sorted(files, key=lambda file: file == draft / METADATA):
+                self.write(file.relative_to(draft).as_posix(), file.read_bytes())
+
+    def write(self, key: str, data: bytes) -> None:
+        """As the base says; an attempt that was given up is swept again."""
+        (self.path / key).write_bytes(data)
+
+    def keep(self, written: Written) -> Written:
+        """As the base says."""
+        target = self.path / written.key
+        if target not in written.places or written.path() != target:
+            bring(written, target)
+        return replace(written, places=tuple(dict.fromkeys((target, *written.places))), kept=True)
+
+    def publish(self) -> None:
+        """Nothing: it is there."""
+
+    def discard(self) -> None:
+        """Nothing: whoever keeps the path to himself removes it."""
 
 
 def write_metadata(folder: Path, dataset: xr.Dataset, encoding: dict[str, Any]) -> None:

@@ -13,54 +13,57 @@ plain Zarr, one task a chunk.
 
 from __future__ import annotations
 
-import json
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from dask.base import compute
-from dask.delayed import delayed
 
 from openeo_nc.codecs import registry, weights
-from openeo_nc.codecs.loading import CARD, FOLDER
+from openeo_nc.codecs.base import LatentCodec
+from openeo_nc.codecs.loading import CARD, FOLDER, other_card
 from openeo_nc.codecs.zarr import View
 from openeo_nc.cubes import plain
-from openeo_nc.cubes.inspect import RECORD, StoreReport, TileError, inspect_store, summary
+from openeo_nc.cubes.inspect import RECORD, StoreReport, inspect_store
 from openeo_nc.cubes.item import MODEL, Footprint, store_item
-from openeo_nc.cubes.layout import Layout
-from openeo_nc.cubes.metrics import psnr
+from openeo_nc.cubes.layout import Lattice, Layout
+from openeo_nc.cubes.ledger import Written, fingerprint, known
+from openeo_nc.cubes.measures import TileError, shift_record, summary
+from openeo_nc.cubes.measures import measure as measured
 from openeo_nc.cubes.model_item import model_item
+from openeo_nc.cubes.object_store import ObjectPath
 from openeo_nc.cubes.payloads import Payloads, payloads_of
-from openeo_nc.cubes.shards import shard_bytes
+from openeo_nc.cubes.publishing import (
+    StorePlan,
+    keep,
+    publish,
+    published,
+    write_json,
+    written_in,
+)
+from openeo_nc.cubes.shards import read_tile, shard_bytes
 from openeo_nc.cubes.staging import Staging, write_metadata
+from openeo_nc.cubes.task_layer import TaskLayer, block
+from openeo_nc.cubes.tile_graph import cell
+from openeo_nc.cubes.tile_store_graph import located
 from openeo_nc.errors import InvalidParameterError
 from openeo_nc.inference.cache import get_codec
+from openeo_nc.inference.placement import on_device
 
 if TYPE_CHECKING:
     import xarray as xr
-    from dask.delayed import Delayed
+    from dask._task_spec import TaskRef
 
+    from openeo_nc.codecs.base import CodecCard
+    from openeo_nc.cubes.ledger import Ledger
     from openeo_nc.inference.spec import CodecSpec
 
 Array = npt.NDArray[Any]
-ITEM = "item.json"
-"""The STAC Item, in the store's root."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class StorePlan:
-    """A write that has not been started; computing `report` does all of it."""
-
-    staging: Staging
-    """Where it happens."""
-    objects: tuple[Delayed, ...]
-    """One task for each object that holds data; gives its path in the store."""
-    report: Delayed
-    """Publishes the store once all objects are written; gives its `StoreReport`."""
 
 
 def write_store(
@@ -110,15 +113,17 @@ def write_store(
 
 def plan_store(
     cube: xr.DataArray,
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | ObjectPath,
     *,
     self_contained: bool = False,
     shard_tiles: int = 4,
     overwrite: bool = False,
     measure: bool = True,
+    ledger: Ledger | None = None,
 ) -> StorePlan:
     """The tasks of `write_store`, none of them run; parameters and errors are the same.
 
+    Objects that the ledger has are not computed again, nor is anything that only they need.
     Whoever computes the plan and fails calls `plan.staging.discard()`.
     """
     if shard_tiles != int(shard_tiles) or shard_tiles < 1:
@@ -126,8 +131,8 @@ def plan_store(
     staging = Staging.at(path, overwrite=overwrite)
     payloads = payloads_of(cube)
     if payloads is None:
-        return _plan_plain(cube, staging)
-    return _plan_coded(cube, payloads, staging, self_contained, shard_tiles, measure)
+        return plain.plan_plain(cube, staging, ledger)
+    return _plan_coded(cube, payloads, staging, self_contained, shard_tiles, measure, ledger)
 
 
 # --- stores of payloads --------------------------------------------------------------------------
@@ -135,103 +140,139 @@ def plan_store(
 
 def _plan_coded(
     cube: xr.DataArray, payloads: Payloads, staging: Staging, self_contained: bool,
-    shard_tiles: int, measure: bool,
+    shard_tiles: int, measure: bool, ledger: Ledger | None,
 ) -> StorePlan:  # fmt: skip
     layout = Layout.of(cube, payloads, shard_tiles)
-    # Not optimised, so that all that need a tile's payload name the one task that makes it.
-    blocks = payloads.blocks.to_delayed(optimize_graph=False)
-    lattice = delayed(_lattice)(blocks[0, 0, 0], payloads.spec, payloads.quality)
-    begun = delayed(partial(_begin, staging, layout))(lattice)
-    high, wide = layout.shard
-    dates, rows, columns = blocks.shape
+    measure = measure and payloads.kind == "pixels" and payloads.source is not None
+    mark = fingerprint(layout, payloads.coding, measure)
+    there = known(ledger, staging.path.name, mark)
+    blocks = payloads.blocks
+    others = (payloads.source, payloads.shifts, payloads.errors)
+    sources = [blocks, *(array for array in others if array is not None)]
+    # arrays are not optimised, so that all that need a tile's payload name the one task that makes it
+    tasks = TaskLayer(sources)
+    # bands and dates are not told apart in the latents of dates that are coded together
+    quality = payloads.quality if layout.asked.dates is None else None
+    first = there.get(layout.shard_key(0, 0, 0))
+    sample = block(blocks, 0, 0, 0)
+    if first is not None:
+        sample = tasks.add("stored", _stored, first, layout.shard)
+    lattice = tasks.add("lattice", _lattice, sample, payloads.spec, quality)
+    begun = tasks.add("begin", _begin, staging, layout, lattice)
     objects = []
-    for t in range(dates):
-        for row in range(-(-rows // high)):
-            for column in range(-(-columns // wide)):
-                tiles = blocks[t, row * high :, column * wide :][:high, :wide].tolist()
-                key = layout.shard_key(t, row, column)
-                objects.append(
-                    delayed(partial(_write_shard, staging, key, layout.shard))(tiles, begun)
-                )
-    errors = _measures(payloads, blocks) if measure and payloads.kind == "pixels" else []
+    counts = (-(-n // side) for n, side in zip(blocks.shape, layout.shard, strict=True))
+    for place in np.ndindex(*counts):
+        key = layout.shard_key(*place)
+        if key in there:
+            objects.append(tasks.add("keep", keep, staging, there[key], begun, place=(key,)))
+            continue
+        sides = zip(place, layout.shard, blocks.shape, strict=True)
+        ts, rows, columns = (range(n * side, min((n + 1) * side, size)) for n, side, size in sides)
+        cells = [[[block(blocks, t, j, i) for i in columns] for j in rows] for t in ts]
+        write = partial(_write_shard, staging, mark, key, layout.shard)
+        written = tasks.add("write", write, cells, begun, place=(key,))
+        of_part = list(product(ts, rows, columns))
+        errors = [_measure(tasks, payloads, at) for at in of_part] if measure else []
+        shifts = _shifts(tasks, payloads, of_part)
+        objects.append(tasks.add("seal", _sealed, written, errors, shifts, place=(key,)))
     finish = partial(_finish_coded, staging, layout, self_contained)
+    report = tasks.add("finish", finish, objects, lattice)
     return StorePlan(
         staging=staging,
-        objects=tuple(objects),
-        report=delayed(finish)(objects, errors, lattice),
+        objects=tuple(map(tasks.delayed, objects)),
+        report=tasks.delayed(report),
     )
 
 
-def _measures(payloads: Payloads, blocks: Array) -> list[Delayed]:
-    if payloads.source is None:
+def _measure(tasks: TaskLayer, payloads: Payloads, at: tuple[int, int, int]) -> TaskRef:
+    """The task of a tile's errors."""
+    if payloads.errors is not None:
+        return tasks.add("measure", located, at, block(payloads.errors, *at), place=at)
+    date, row, column = at
+    shift = None if payloads.shifts is None else block(payloads.shifts, *at)
+    source = None if payloads.source is None else block(payloads.source, date, 0, row, column)
+    function = on_device(partial(measured, at, payloads.coding), payloads.spec)
+    return tasks.add("measure", function, block(payloads.blocks, *at), source, shift, place=at)
+
+
+def _shifts(
+    tasks: TaskLayer, payloads: Payloads, places: list[tuple[int, int, int]]
+) -> list[TaskRef]:
+    """The tasks that record the guard's scores of tiles, where there are any."""
+    shifts = payloads.shifts
+    if shifts is None:
         return []
-    source = payloads.source.to_delayed(optimize_graph=False)[:, 0]
-    peak, nodata = payloads.card.peak, payloads.nodata
-    return [
-        delayed(partial(_measure, index, peak, nodata))(blocks[index], source[index], payloads.spec)
-        for index in np.ndindex(*blocks.shape)
-    ]
+    return [tasks.add("shifts", _shift_record, at, block(shifts, *at), place=at) for at in places]
 
 
-def _lattice(block: Array, spec: CodecSpec, quality: float) -> tuple[int, float]:
-    """Channels of the latents, and their step."""
+def _lattice(block: Array, spec: CodecSpec, quality: float | None) -> Lattice | None:
+    """Channels of the latents, and their step; None where tiles have none that compare."""
     codec = get_codec(spec)
-    channels = codec.card.latent_channels or len(codec.unpack(block.item()).y)
+    if quality is None or not isinstance(codec, LatentCodec):
+        return None
+    channels = codec.card.latent_channels or codec.channels(block.item())
     return channels, float(codec.embedding_step(quality))
 
 
-def _begin(staging: Staging, layout: Layout, lattice: tuple[int, float]) -> None:
-    """Write metadata and coordinates of both views."""
+def _begin(staging: Staging, layout: Layout, lattice: Lattice | None) -> None:
+    """Write metadata and coordinates of both views; of pixels alone where latents do not compare."""
 
     def write(folder: Path) -> None:
         other: View = "latents" if layout.native == "pixels" else "pixels"
-        write_metadata(folder, *layout.dataset(layout.native, *lattice))
-        write_metadata(folder / FOLDER / other, *layout.dataset(other, *lattice))
+        write_metadata(folder, *layout.dataset(layout.native, lattice))
+        if lattice is not None:
+            write_metadata(folder / FOLDER / other, *layout.dataset(other, lattice))
 
     staging.begin(write)
 
 
 def _write_shard(
-    staging: Staging, key: str, shape: tuple[int, int], tiles: list[list[Array]], begun: None
-) -> str:
+    staging: Staging, mark: str, key: str, shape: tuple[int, int, int],
+    tiles: list[list[list[Array]]], begun: None,
+) -> Written:  # fmt: skip
     """Write the one object that this task owns."""
-    staging.write(key, shard_bytes([[tile.item() for tile in row] for row in tiles], shape))
-    return key
+    payloads = [[[tile.item() for tile in row] for row in date] for date in tiles]
+    data = shard_bytes(payloads, shape)
+    staging.write(key, data)
+    return written_in(staging, mark, key, len(data))
 
 
-def _measure(
-    index: tuple[int, int, int], peak: float | None, nodata: float | None,
-    block: Array, source: Array, spec: CodecSpec,
-) -> TileError:  # fmt: skip
-    """The error of a tile as it decodes."""
-    x, x_hat = source[0], get_codec(spec).decode(block.item())
-    ratio = psnr(x, x_hat, peak=peak, nodata=nodata)
-    valid = ~np.isnan(x) if x.dtype.kind == "f" else np.full(x.shape, True)
-    valid &= x != nodata if nodata is not None else True
-    difference = np.abs(x_hat.astype(np.float64) - x)[valid]
-    return TileError(
-        tile=index,
-        psnr=float(ratio) if np.isfinite(ratio) else None,
-        max_error=float(difference.max()) if difference.size else None,
-    )
+def _sealed(written: Written, errors: list[TileError], shifts: list[dict[str, Any]]) -> Written:
+    """A shard with what is known of its tiles: all that is needed if it is never computed again."""
+    return replace(written, details={"tiles": list(map(asdict, errors)), "shifts": shifts})
+
+
+def _stored(written: Written, shape: tuple[int, int, int]) -> Array:
+    """The first payload of a shard that is there."""
+    path = written.path()
+    if path is None:
+        raise FileNotFoundError(f"{written.key} of {written.output} is not where it was written.")
+    return cell(read_tile(path, shape, (0, 0, 0)))
+
+
+def _shift_record(index: tuple[int, int, int], cell: Array) -> dict[str, Any]:
+    return shift_record(index, cell.item())
 
 
 def _finish_coded(
-    staging: Staging, layout: Layout, self_contained: bool, objects: list[str],
-    errors: list[TileError], lattice: tuple[int, float],
+    staging: Staging, layout: Layout, self_contained: bool, objects: list[Written],
+    lattice: Lattice | None,
 ) -> StoreReport:  # fmt: skip
     """Write what is known only now, and publish the store."""
-    if (done := _published(staging)) is not None:
+    if (done := published(staging)) is not None:
         return done
     card = layout.card
-    _write_json(staging, MODEL, model_item(card, weights_here=self_contained))
+    write_json(staging, MODEL, model_item(card, weights_here=self_contained))
     if self_contained:
-        if card.weights is not None:
-            staging.write(f"{FOLDER}/{card.weights}", weights.resolve(card).read_bytes())
-        _write_json(staging, CARD, registry.card_document(card))
+        _bring(staging, card, CARD)
+        for codec_id in layout.others:
+            _bring(staging, registry.get_card(codec_id), other_card(codec_id))
+    errors, shifts = _known(objects)
     tiles = [asdict(error) for error in errors]
     record = {"write": staging.token, "metrics": summary(errors), "tiles": tiles}
-    _write_json(staging, RECORD, record)
+    if shifts:
+        record["shifts"] = shifts
+    write_json(staging, RECORD, record)
     report = inspect_store(staging.store)
     embedding = layout.native == "latents"
     stride = card.stride if embedding else 1
@@ -249,76 +290,20 @@ def _finish_coded(
         attrs=layout.attrs,
         report=report,
         card=card,
-        step=lattice[1],
+        step=None if lattice is None else lattice[1],
     )
-    return _publish(staging, item, report)
+    return publish(staging, item, report)
 
 
-# --- plain stores --------------------------------------------------------------------------------
+def _known(objects: list[Written]) -> tuple[list[TileError], list[dict[str, Any]]]:
+    """Errors and shifts of all tiles, in the order of tiles."""
+    errors = [TileError.of(tile) for written in objects for tile in written.details["tiles"]]
+    shifts = [shift for written in objects for shift in written.details["shifts"]]
+    return sorted(errors, key=lambda e: e.tile), sorted(shifts, key=lambda s: list(s["tile"]))
 
 
-def _plan_plain(cube: xr.DataArray, staging: Staging) -> StorePlan:
-    chunked = plain.chunked(cube)
-    layout = plain.PlainLayout.of(chunked)
-    begun = delayed(partial(_begin_plain, staging, layout))()
-    blocks = chunked.data.to_delayed(optimize_graph=False)
-    objects = [
-        delayed(partial(_write_chunk, staging, layout.name, layout.chunks, index))(block, begun)
-        for index, block in np.ndenumerate(blocks)
-    ]
-    report = delayed(partial(_finish_plain, staging, layout))(objects)
-    return StorePlan(staging=staging, objects=tuple(objects), report=report)
-
-
-def _begin_plain(staging: Staging, layout: plain.PlainLayout) -> None:
-    staging.begin(lambda folder: write_metadata(folder, *layout.dataset()))
-
-
-def _write_chunk(
-    staging: Staging, name: str, chunks: tuple[int, ...], index: tuple[int, ...],
-    block: Array, begun: None,
-) -> str:  # fmt: skip
-    return plain.write_chunk(staging.store, name, chunks, index, block)
-
-
-def _finish_plain(staging: Staging, layout: plain.PlainLayout, objects: list[str]) -> StoreReport:
-    if (done := _published(staging)) is not None:
-        return done
-    _write_json(staging, RECORD, {"write": staging.token})
-    report = inspect_store(staging.store)
-    item = store_item(
-        staging.path.stem,
-        footprint=layout.footprint,
-        times=layout.times,
-        labels=layout.labels,
-        embedding=False,
-        attrs=layout.attrs,
-        report=report,
-    )
-    return _publish(staging, item, report)
-
-
-# --- both ----------------------------------------------------------------------------------------
-
-
-def _published(staging: Staging) -> StoreReport | None:
-    """The report of a store that this very write has published already; its tasks ran again."""
-    record = staging.path / RECORD
-    if not record.is_file():
-        return None
-    if json.loads(record.read_text(encoding="utf-8")).get("write") != staging.token:
-        return None
-    staging.discard()
-    return inspect_store(staging.path)
-
-
-def _publish(staging: Staging, item: dict[str, Any], report: StoreReport) -> StoreReport:
-    size = _write_json(staging, ITEM, item)
-    staging.publish()
-    return replace(report, path=staging.path, bytes=report.bytes + size)
-
-
-def _write_json(staging: Staging, key: str, document: dict[str, Any]) -> int:
-    data = json.dumps(document, indent=2).encode()
-    staging.write(key, data)
-    return len(data)
+def _bring(staging: Staging, card: CodecCard, key: str) -> None:
+    """Write a codec's card and weights."""
+    if card.weights is not None:
+        staging.write(f"{FOLDER}/{card.weights}", weights.resolve(card).read_bytes())
+    write_json(staging, key, registry.card_document(card))

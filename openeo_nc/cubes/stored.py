@@ -17,6 +17,7 @@ import xarray as xr
 from openeo_nc.codecs.views import ARRAYS, native_view, view_of
 from openeo_nc.codecs.zarr import NO_LATENT, View
 from openeo_nc.cubes.dims import BANDS, EMBEDDING, T, X, Y
+from openeo_nc.cubes.embedding_store import open_embeddings
 from openeo_nc.cubes.reread import with_stored_payloads
 from openeo_nc.cubes.scaling import from_card, multiply
 from openeo_nc.errors import FormatUnsuitableError
@@ -77,6 +78,8 @@ def _latents(coded: xr.DataArray) -> xr.DataArray:
 
 
 def _plain(path: str | os.PathLike[str]) -> xr.DataArray:
+    if (quantised := open_embeddings(path)) is not None:
+        return quantised
     dataset = xr.open_zarr(path, chunks={}, mask_and_scale=False)
     names = [name for name in ARRAYS.values() if name in dataset.data_vars]
     if not names:

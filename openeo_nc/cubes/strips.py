@@ -7,7 +7,7 @@ the scheduler run the chain again from where the file began.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from openeo_nc.cubes.dims import BANDS, EMBEDDING, T, X, Y, crs_of, in_order, lazy, require
+from openeo_nc.cubes.task_layer import TaskLayer, block, optimised
 from openeo_nc.errors import DimensionMissingError, FormatUnsuitableError, NoDataAvailableError
-from openeo_nc.inference.placement import resource
 
 if TYPE_CHECKING:
     import xarray as xr
-    from dask.delayed import Delayed
+    from dask._task_spec import TaskRef
 
 Array = npt.NDArray[Any]
 
@@ -31,7 +31,7 @@ class Strip:
 
     row: int
     """First row."""
-    blocks: tuple[Delayed, ...]
+    blocks: tuple[TaskRef, ...]
     """Its blocks from west to east, each `(1, bands, rows, columns)`."""
 
 
@@ -63,17 +63,21 @@ def prepared(cube: xr.DataArray, form: str) -> tuple[xr.DataArray, str]:
         raise FormatUnsuitableError(f"{form} cannot hold the cube. {error}") from error
 
 
-def strips(cube: xr.DataArray) -> Iterator[list[Strip]]:
-    """The strips of each date of a prepared cube, from north to south."""
-    # optimised here, as nobody else does; but not where tasks are placed, which fusing undoes
-    blocks = cube.data.to_delayed(optimize_graph=resource() is None)
-    rows = np.cumsum([0, *cube.data.chunks[2][:-1]])
-    for date in blocks[:, 0]:
-        yield [
-            Strip(row=int(row), blocks=tuple(line)) for row, line in zip(rows, date, strict=True)
+def strips(cube: xr.DataArray) -> tuple[TaskLayer, list[list[Strip]]]:
+    """The strips of each date of a prepared cube, from north to south, and a layer for their tasks."""
+    data = optimised(cube.data)  # here, as nobody else does
+    rows = np.cumsum([0, *data.chunks[2][:-1]])
+    dates, _, _, columns = data.numblocks
+    cut = [
+        [
+            Strip(row=int(row), blocks=tuple(block(data, date, 0, j, i) for i in range(columns)))
+            for j, row in enumerate(rows)
         ]
+        for date in range(dates)
+    ]
+    return TaskLayer([data]), cut
 
 
-def joined(blocks: tuple[Array, ...]) -> Array:
+def joined(blocks: Sequence[Array]) -> Array:
     """`(bands, rows, columns)` of a strip's blocks."""
     return np.concatenate([block[0] for block in blocks], axis=-1)

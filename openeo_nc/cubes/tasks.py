@@ -4,12 +4,7 @@
                                  --analyse->  latents  --pack-->  payloads
                                                        --embed->  embedding (t, embedding, y, x)
 
-Dask fuses a task into the only task that needs its result. Arrays are optimised one collection at
-a time, so a store that writes payloads and a GeoTIFF that shows the pixels decoded from them
-would each get a fused copy of `encode`, and every tile would be encoded twice. `TileTask` says
-that it is not to be fused; both then name one key, and one `dask.compute` runs it once.
-
-Names are tokens of what goes in, so that compressing one cube twice is one computation.
+How tasks are kept from being copied is in `tile_graph`.
 """
 
 from __future__ import annotations
@@ -17,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -24,13 +20,14 @@ import numpy as np
 import numpy.typing as npt
 from dask._task_spec import Task, TaskRef
 from dask.base import tokenize
-from dask.highlevelgraph import HighLevelGraph
 
-from openeo_nc.codecs.base import Latents
-from openeo_nc.cubes.scaling import from_card
+from openeo_nc.codecs.base import Latents, with_latents
+from openeo_nc.cubes import on_error
+from openeo_nc.cubes.coding import Coding, Form, decode
+from openeo_nc.cubes.tile_graph import TileTask, array, cell, of_tile, per_pixel, per_tile
 from openeo_nc.errors import EmbeddingChangedError
 from openeo_nc.inference.cache import get_codec
-from openeo_nc.inference.placement import placed
+from openeo_nc.inference.placement import on_device
 
 if TYPE_CHECKING:
     from openeo_nc.codecs.base import Basis
@@ -39,37 +36,6 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 LATTICE_TOLERANCE = 1e-3
 """Largest deviation from a lattice point, in steps, that float32 rounding can explain."""
-
-
-class TileTask(Task):
-    """A task that Dask's optimiser leaves whole, so that its result is computed once."""
-
-    __slots__ = ()
-
-    @property
-    def block_fusion(self) -> bool:
-        """Tells `fuse_linear_task_spec` to keep this task as it is."""
-        return True
-
-
-@dataclass(frozen=True, kw_only=True)
-class Form:
-    """What decoded tiles are turned into."""
-
-    bands: int
-    """Bands of a tile."""
-    tile: int
-    """Side of a tile in pixels."""
-    dtype: np.dtype[Any]
-    """dtype of the raster cube."""
-    ratio: float
-    """Card number = cube number * ratio."""
-    nodata: float | None
-    """No data of an integer cube."""
-
-    def restore(self, numbers: Array) -> Array:
-        """Card numbers as the cube's."""
-        return from_card(numbers, self.ratio, self.dtype, self.nodata)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,42 +57,74 @@ class Lattice:
 # --- layers ------------------------------------------------------------------------------------
 
 
-def encode_tiles(
-    source: da.Array,
-    spec: CodecSpec,
-    *,
-    quality: float,
-    nodata: float | None,
-    basis: Basis = "tile",
-) -> da.Array:
+def encode_tiles(source: da.Array, coding: Coding) -> da.Array:
     """Payloads `(t, tile_y, tile_x)` object of a source with one tile a chunk, in card numbers."""
-    return _per_tile("encode", _encode, source, (spec, quality, nodata, basis))
+    return per_tile("encode", on_device(_encode, coding.spec), [source], (coding, on_error.topic()))
+
+
+def encode_windows(
+    source: da.Array, coding: Coding, windows: Sequence[tuple[int, ...]]
+) -> da.Array:
+    """As `encode_tiles`, one task for the dates of a window of one tile; see `date_windows`."""
+    name = f"together-{tokenize(source.name, coding, windows)}"
+    rows, columns = source.numblocks[2:]
+    encode, topic = on_device(_encode_window, coding.spec), on_error.topic()
+    graph: dict[Any, Task] = {}
+    places = {}
+    for w, j, i in np.ndindex(len(windows), rows, columns):
+        key, keys = (name, w, j, i), [(source.name, t, 0, j, i) for t in windows[w]]
+        tile = (windows[w][0], j, i)
+        of_window = (tile, encode, coding, topic, *map(TaskRef, keys))
+        graph[key] = TileTask(key, of_tile, *of_window)
+        places.update({(t, j, i): (key, position) for position, t in enumerate(windows[w])})
+    cells = f"date-{name}"
+    for place, (key, position) in places.items():
+        of_date = (cells, *place)
+        graph[of_date] = TileTask(of_date, _date, TaskRef(key), position)
+    chunks = tuple((1,) * n for n in (source.numblocks[0], rows, columns))
+    return array(cells, graph, [source], chunks, np.dtype(object))
+
+
+def shift_tiles(source: da.Array, blocks: da.Array, coding: Coding) -> da.Array:
+    """The guard's `Shift` of each tile `(t, tile_y, tile_x)` object, given what it was coded as."""
+    return per_tile("shift", _shift, [source, blocks], (coding,))
+
+
+def bound_flagged(source: da.Array, blocks: da.Array, shifts: da.Array, coding: Coding) -> da.Array:
+    """The payloads, those of tiles that the guard flags within their bound."""
+    bound = on_device(_bound_flagged, coding.spec)
+    return per_tile("guard", bound, [source, blocks, shifts], (coding, on_error.topic()))
 
 
 def analyse_tiles(
     source: da.Array, spec: CodecSpec, *, quality: float, nodata: float | None, basis: Basis
 ) -> da.Array:
     """`Latents` objects `(t, tile_y, tile_x)` of a source with one tile a chunk."""
-    return _per_tile("analyse", _analyse, source, (spec, quality, nodata, basis))
+    analyse = on_device(_analyse, spec)
+    arguments = (spec, quality, nodata, basis, on_error.topic())
+    return per_tile("analyse", analyse, [source], arguments)
 
 
 def pack_tiles(latents: da.Array, spec: CodecSpec) -> da.Array:
     """Payloads `(t, tile_y, tile_x)` object of latents."""
-    return _per_tile("pack", _pack, latents, (spec,))
+    return per_tile("pack", on_device(_pack, spec), [latents], (spec,))
 
 
 def embed_tiles(
     latents: da.Array, *, channels: int, stride: int, side: int, step: float
 ) -> da.Array:
     """Embedding `(t, embedding, y, x)` float32 of latents; `side` patches a tile side."""
-    return _per_pixel(
+    return per_pixel(
         "embed", _embed, [latents], (stride, step), np.dtype(np.float32), channels, side
     )
 
 
-def decode_tiles(blocks: da.Array, spec: CodecSpec, form: Form) -> da.Array:
+def decode_tiles(
+    blocks: da.Array, spec: CodecSpec, form: Form, others: tuple[CodecSpec, ...] = ()
+) -> da.Array:
     """Pixels `(t, bands, y, x)` of payloads, in the numbers and dtype of the cube."""
-    return _per_pixel("decode", _decode, [blocks], (spec, form), form.dtype, form.bands, form.tile)
+    arguments, decode_ = (spec, form, others), on_device(_decode, spec)
+    return per_pixel("decode", decode_, [blocks], arguments, form.dtype, form.bands, form.tile)
 
 
 def decode_compared(
@@ -134,51 +132,92 @@ def decode_compared(
 ) -> da.Array:
     """As `decode_tiles`, if the embedding `given` is still that of the payloads; its NaN is no data."""
     arguments = (spec, form, lattice)
-    sources = [blocks, given]
-    return _per_pixel(
-        "redecode", _decode_compared, sources, arguments, form.dtype, form.bands, form.tile
+    decode_ = on_device(_decode_compared, spec)
+    return per_pixel(
+        "redecode", decode_, [blocks, given], arguments, form.dtype, form.bands, form.tile
     )
 
 
 def synthesise_tiles(given: da.Array, spec: CodecSpec, form: Form, lattice: Lattice) -> da.Array:
     """Pixels of an embedding that comes without payloads, one tile a chunk."""
-    arguments = (spec, form, lattice)
-    return _per_pixel(
-        "synthesise", _synthesise, [given], arguments, form.dtype, form.bands, form.tile
+    arguments, synthesise = (spec, form, lattice), on_device(_synthesise, spec)
+    return per_pixel(
+        "synthesise", synthesise, [given], arguments, form.dtype, form.bands, form.tile
     )
 
 
 # --- what the tasks do ---------------------------------------------------------------------------
 
 
-def _encode(
-    block: Array, spec: CodecSpec, quality: float, nodata: float | None, basis: Basis
+def _encode(block: Array, coding: Coding, topic: str | None) -> Array:
+    return cell(forgiving(coding.encode, block[0], coding.nodata, topic))
+
+
+def _shift(block: Array, payload: Array, coding: Coding) -> Array:
+    return cell(coding.shift(block[0], payload.item()))
+
+
+def _bound_flagged(
+    block: Array, payload: Array, shift: Array, coding: Coding, topic: str | None
 ) -> Array:
-    return _cell(get_codec(spec).encode(block[0], quality, nodata=nodata, basis=basis))
+    if not shift.item().flagged:
+        return payload
+    encode = partial(coding.encode, flagged=True)
+    return cell(forgiving(encode, block[0], coding.nodata, topic))
+
+
+def _encode_window(coding: Coding, topic: str | None, *blocks: Array) -> list[bytes]:
+    dates = np.stack([block[0] for block in blocks])
+    payloads: list[bytes] = forgiving(
+        lambda tiles: coding.encode_dates(list(tiles)), dates, coding.nodata, topic
+    )
+    return payloads
+
+
+def forgiving(
+    encode: Callable[[Array], Any], pixels: Array, nodata: float | None, topic: str | None
+) -> Any:
+    """What a tile, or dates of it, encode to; what fails is no data if there is whom to tell."""
+    blank = np.nan if pixels.dtype.kind == "f" else nodata
+    if topic is None or blank is None:
+        return encode(pixels)
+    try:
+        on_error.check()
+        return encode(pixels)
+    except Exception as error:  # noqa: BLE001  whatever a codec raises, it is told
+        on_error.tell(topic, f"{on_error.this_tile()} cannot be encoded and is no data: {error}")
+    return encode(np.full_like(pixels, blank))
+
+
+def _date(payloads: list[bytes], position: int) -> Array:
+    return cell(payloads[position])
 
 
 def _analyse(
-    block: Array, spec: CodecSpec, quality: float, nodata: float | None, basis: Basis
-) -> Array:
-    return _cell(get_codec(spec).analyse(block[0], quality=quality, nodata=nodata, basis=basis))
+    block: Array, spec: CodecSpec, quality: float, nodata: float | None, basis: Basis,
+    topic: str | None,
+) -> Array:  # fmt: skip
+    codec = with_latents(get_codec(spec))
+    analyse = partial(codec.analyse, quality=quality, nodata=nodata, basis=basis)
+    return cell(forgiving(analyse, block[0], nodata, topic))
 
 
 def _pack(block: Array, spec: CodecSpec) -> Array:
-    return _cell(get_codec(spec).pack(block.item()))
+    return cell(with_latents(get_codec(spec)).pack(block.item()))
 
 
 def _embed(block: Array, stride: int, step: float) -> Array:
     return _vectors(block.item(), stride, step)[None]
 
 
-def _decode(block: Array, spec: CodecSpec, form: Form) -> Array:
-    return form.restore(get_codec(spec).decode(block.item()))[None]
+def _decode(block: Array, spec: CodecSpec, form: Form, others: tuple[CodecSpec, ...]) -> Array:
+    return form.restore(decode(block.item(), spec, others))[None]
 
 
 def _decode_compared(
     block: Array, given: Array, spec: CodecSpec, form: Form, lattice: Lattice
 ) -> Array:
-    codec = get_codec(spec)
+    codec = with_latents(get_codec(spec))
     latents = codec.unpack(block.item())
     vectors = _vectors(latents, lattice.stride, lattice.step)
     gone = np.isnan(given[0])
@@ -194,7 +233,7 @@ def _decode_compared(
 
 
 def _synthesise(given: Array, spec: CodecSpec, form: Form, lattice: Lattice) -> Array:
-    codec = get_codec(spec)
+    codec = with_latents(get_codec(spec))
     if not math.isclose(codec.embedding_step(lattice.quality), lattice.step, rel_tol=1e-6):
         raise EmbeddingChangedError(
             f"The embedding says step {lattice.step:g} and quality {lattice.quality:g}, which has "
@@ -254,49 +293,3 @@ def _blank(pixels: Array, patches: Array, stride: int, nodata: float | None) -> 
         flags = _spread(patches, stride, (bands, height, width))
         return np.where(flags, np.nan if nodata is None else nodata, pixels).astype(pixels.dtype)
     return pixels
-
-
-def _cell(value: object) -> Array:
-    cell = np.empty((1, 1, 1), object)
-    cell[0, 0, 0] = value
-    return cell
-
-
-# --- graph ---------------------------------------------------------------------------------------
-
-
-def _per_tile(
-    label: str, function: Callable[..., Array], source: da.Array, arguments: tuple[Any, ...]
-) -> da.Array:
-    """An object array with one cell a tile, from pixels or from another such array."""
-    counts = tuple(n for axis, n in enumerate(source.numblocks) if source.ndim == 3 or axis != 1)
-    chunks = tuple((1,) * n for n in counts)
-    return _layer(label, function, [source], arguments, chunks, np.dtype(object))
-
-
-def _per_pixel(
-    label: str, function: Callable[..., Array], sources: Sequence[da.Array],
-    arguments: tuple[Any, ...], dtype: np.dtype[Any], channels: int, side: int,
-) -> da.Array:  # fmt: skip
-    """An array `(t, channels, y, x)` with one tile a chunk."""
-    counts = sources[0].numblocks
-    dates, rows, columns = counts[0], counts[-2], counts[-1]
-    chunks = ((1,) * dates, (channels,), (side,) * rows, (side,) * columns)
-    return _layer(label, function, sources, arguments, chunks, dtype)
-
-
-def _layer(
-    label: str, function: Callable[..., Array], sources: Sequence[da.Array],
-    arguments: tuple[Any, ...], chunks: tuple[tuple[int, ...], ...], dtype: np.dtype[Any],
-) -> da.Array:  # fmt: skip
-    name = f"{label}-{tokenize(label, [s.name for s in sources], arguments, chunks, str(dtype))}"
-    graph: dict[Any, Task] = {}
-    for t in range(len(chunks[0])):
-        for j in range(len(chunks[-2])):
-            for i in range(len(chunks[-1])):
-                keys = [(s.name, t, *(0,) * (s.ndim - 3), j, i) for s in sources]
-                key = (name, t, *(0,) * (len(chunks) - 3), j, i)
-                graph[key] = TileTask(key, function, *map(TaskRef, keys), *arguments)
-    with placed():
-        layers = HighLevelGraph.from_collections(name, graph, dependencies=list[Any](sources))
-    return da.Array(layers, name, chunks, dtype=dtype)

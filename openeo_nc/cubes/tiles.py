@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from openeo_nc.codecs import registry
+from openeo_nc.codecs.guard import SCALE as GUARD_SCALE
+from openeo_nc.cubes import rates, tile_store
+from openeo_nc.cubes.coding import Coding, Form
 from openeo_nc.cubes.dims import (
     BANDS,
     RASTER,
@@ -21,12 +24,17 @@ from openeo_nc.cubes.dims import (
     fill_value,
     in_order,
     labels,
+    nodata_of,
     require,
 )
 from openeo_nc.cubes.grid import Bounds, TileGrid, Window, pad_to_tiles, resolution_of
 from openeo_nc.cubes.payloads import Payloads
-from openeo_nc.cubes.scaling import factor, to_card
+from openeo_nc.cubes.rates import reference_dtype
+from openeo_nc.cubes.scaling import factor, factor_to, rounds, to_card
+from openeo_nc.cubes.scenes import scenes_of
+from openeo_nc.cubes.whole_tiles import WholeTiles
 from openeo_nc.errors import BandMismatchError, InvalidParameterError, NoDataAvailableError
+from openeo_nc.inference.cache import get_codec
 from openeo_nc.inference.spec import CodecSpec
 
 if TYPE_CHECKING:
@@ -34,9 +42,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from openeo_nc.codecs.base import CodecCard
-
-QUALITY_STEPS = 256
-"""Payloads hold quality in steps of 1/256."""
+    from openeo_nc.cubes.rates import Asked
+    from openeo_nc.cubes.tile_store_graph import Kept
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,20 +56,16 @@ class Tiles:
     """`(t, bands, y, x)` in the card's numbers, whole tiles."""
     card: CodecCard
     """Card of the codec."""
-    spec: CodecSpec
-    """What workers open it by."""
-    quality: float
-    """Quality as payloads store it."""
+    coding: Coding
+    """How tiles become payloads, and payloads the cube's pixels."""
     grid: TileGrid
     """Grid of the pixels."""
     window: Window
     """The cube's tiles on it."""
     bands: tuple[str, ...]
     """Labels of the bands."""
-    nodata: float | None
-    """Value of no data in integer tiles; None for floats (NaN)."""
-    ratio: float
-    """Card number = cube number * ratio."""
+    whole: WholeTiles | None = None
+    """What the tiles are read from, where that is known and a tile store is in use."""
 
     @property
     def source(self) -> da.Array:
@@ -80,29 +83,33 @@ class Tiles:
             left, top - res_y * self.cube.sizes[Y], left + res_x * self.cube.sizes[X], top
         )  # fmt: skip
 
-    def payloads(self, blocks: da.Array, kind: Literal["pixels", "latents"]) -> Payloads:
+    def payloads(
+        self, blocks: da.Array, kind: Literal["pixels", "latents"],
+        shifts: da.Array | None = None, kept: Kept | None = None,
+    ) -> Payloads:  # fmt: skip
         """The record of these tiles once they are coded in `blocks`."""
         return Payloads(
             blocks=blocks,
             card=self.card,
-            spec=self.spec,
-            quality=self.quality,
+            coding=self.coding,
             grid=self.grid,
             window=self.window,
             bands=self.bands,
             dtype=self.source.dtype,
-            nodata=self.nodata,
             kind=kind,
-            scale_factor=1.0 / self.ratio,
+            scale_factor=1.0 / self.coding.form.ratio,
             times=tuple(self.cube[T].values) if T in self.cube.coords else None,
             source=self.source,
+            shifts=shifts,
+            kept=kept,
         )
 
 
 def cut(
-    cube: xr.DataArray, codec: str, quality: float | None = None, scale: float | None = None
-) -> Tiles:
-    """The tiles of a cube for a codec id or `auto`.
+    cube: xr.DataArray, codec: str, quality: float | None = None, scale: float | None = None,
+    **targets: Any,
+) -> Tiles:  # fmt: skip
+    """The tiles of a cube for a codec id or `auto`; `targets` are those of `rates.asked`.
 
     Raises
     ------
@@ -113,25 +120,102 @@ def cut(
     """
     raster = complete(cube)
     bands = labels(raster)
-    card = registry.choose(codec, bands)
+    bound = targets.get("max_error") if targets.get("guard") != "bounded" else None
+    card = _chosen(codec, raster, bands, scale, bound)
+    if targets.get("dates") is not None:
+        card = _joining(codec, card)
     check_bands(card, bands)
+    asked = rates.asked(card, bands, quality=quality, **targets)
     numbers = to_card(raster, card, scale)
     grid = TileGrid.of(raster, card.tile)
     padded = pad_to_tiles(numbers, card.tile)
-    # stated for integers even where nothing is padded: a payload does not depend on the request
-    nodata = fill_value(padded) if np.issubdtype(padded.dtype, np.integer) else None
+    window = grid.window(raster)
     return Tiles(
         cube=raster,
         padded=padded,
         card=card,
-        spec=CodecSpec.of(card),
-        quality=check_quality(card, quality),
+        coding=_coding(raster, padded, card, asked, scale, free=codec == "auto"),
         grid=grid,
-        window=grid.window(raster),
+        window=window,
         bands=bands,
-        nodata=nodata,
-        ratio=factor(raster, card, scale),
+        whole=_whole(cube, raster, numbers, card, grid, window, scale),
     )
+
+
+def _whole(
+    cube: xr.DataArray, raster: xr.DataArray, numbers: xr.DataArray, card: CodecCard,
+    grid: TileGrid, window: Window, scale: float | None,
+) -> WholeTiles | None:  # fmt: skip
+    """What the tiles of a cube are read from, if a tile store may have them."""
+    if tile_store.current() is None or (scenes := scenes_of(cube)) is None:
+        return None
+    if {raster.dtype.name, numbers.dtype.name} != {"float32"}:
+        return None
+    return WholeTiles.of(scenes, raster, grid, window, factor(raster, card, scale))
+
+
+def _chosen(
+    codec: str, raster: xr.DataArray, bands: tuple[str, ...], scale: float | None, max_error: Any
+) -> CodecCard:
+    """The card of a codec id; `auto` takes the cube's own numbers where converting could cost a bound."""
+    card = registry.choose(codec, bands)
+    if codec != "auto" or max_error is None:
+        return card
+    if rounds(factor(raster, card, scale), raster.dtype, to_card(raster, card, scale).dtype):
+        return registry.universal(len(bands))
+    return card
+
+
+def _joining(codec: str, card: CodecCard) -> CodecCard:
+    """The card if its codec codes dates together, for `auto` else the universal one."""
+    if get_codec(CodecSpec.of(card)).joins_dates:
+        return card
+    if codec == "auto":
+        return registry.get_card(registry.UNIVERSAL)
+    raise InvalidParameterError(
+        f"The codec '{card.codec_id}' codes each date alone, so it takes no option 'dates'; "
+        f"'{registry.UNIVERSAL}' does."
+    )
+
+
+def _coding(
+    raster: xr.DataArray, padded: xr.DataArray, card: CodecCard, asked: Asked, scale: float | None,
+    *, free: bool,
+) -> Coding:  # fmt: skip
+    free = free and card == registry.universal(raster.sizes[BANDS]) and asked.dates is None
+    spec, ratio = CodecSpec.of(card), factor(raster, card, scale)
+    if asked.bounded is not None:
+        check_keeps_bounds(card, spec)
+    others = rates.fallbacks(card, padded.dtype) if free or asked.bounded is not None else ()
+    return Coding(
+        spec=spec,
+        others=tuple(map(CodecSpec.of, others)),
+        asked=asked,
+        form=Form(
+            bands=raster.sizes[BANDS],
+            tile=card.tile,
+            dtype=raster.dtype,
+            ratio=ratio,
+            nodata=nodata_of(raster) if raster.dtype.kind in "iu" else None,
+        ),
+        reference=reference_dtype(padded.dtype, card),
+        # stated for integers even where nothing is padded: a payload does not depend on the request
+        nodata=fill_value(padded) if np.issubdtype(padded.dtype, np.integer) else None,
+        free=free,
+        to_guard=1.0 if asked.guard == "off" else factor_to(raster, GUARD_SCALE, scale) / ratio,
+    )
+
+
+def check_keeps_bounds(card: CodecCard, spec: CodecSpec) -> None:
+    """Raise InvalidParameterError if a codec without weights is known to keep no bounds.
+
+    One with weights is not loaded to find out: tasks raise the same error.
+    """
+    if card.weights is None and not get_codec(spec).keeps_bounds:
+        raise InvalidParameterError(
+            f"The codec '{card.codec_id}' keeps no bound on its error, so it takes no max_error; "
+            "'klt-dct' keeps any."
+        )
 
 
 def complete(cube: xr.DataArray) -> xr.DataArray:
@@ -164,28 +248,13 @@ def check_bands(card: CodecCard, bands: tuple[str, ...]) -> None:
     )
 
 
-def check_quality(card: CodecCard, quality: float | None) -> float:
-    """The quality in the steps that payloads hold; InvalidParameterError outside the card's range."""
-    low, high, default = card.quality
-    if quality is None:
-        return float(default)
-    if isinstance(quality, bool) or not isinstance(quality, int | float | np.number):
-        raise InvalidParameterError(f"quality must be a number; given {quality!r}.")
-    if not low <= quality <= high:
-        raise InvalidParameterError(
-            f"quality of '{card.codec_id}' goes from {low:g} to {high:g}; given {quality:g}."
-        )
-    return round(float(quality) * QUALITY_STEPS) / QUALITY_STEPS
-
-
 def provenance(tiles: Tiles) -> dict[str, Any]:
-    """The `nc:` attributes of what was coded: codec, weights, quality and grid."""
+    """The `nc:` attributes of what was coded: codec, weights, quality if all have one, and grid."""
     attrs: dict[str, Any] = {
         "nc:codec": tiles.card.codec_id,
-        "nc:quality": tiles.quality,
+        "nc:quality": tiles.coding.asked.quality,
         "nc:tile": tiles.card.tile,
         "nc:grid": tiles.grid.id,
+        "nc:weights_sha256": tiles.card.weights_sha256,
     }
-    if tiles.card.weights_sha256 is not None:
-        attrs["nc:weights_sha256"] = tiles.card.weights_sha256
-    return attrs
+    return {name: value for name, value in attrs.items() if value is not None}

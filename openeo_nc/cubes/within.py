@@ -28,6 +28,7 @@ def within(cube: xr.DataArray, extent: SpatialExtent | None) -> xr.DataArray:
         da.from_array(cube[X].values[None, :], chunks=(1, cube.chunksizes[X])),
         da.from_array(cube[Y].values[:, None], chunks=(cube.chunksizes[Y], 1)),
         polygons=shapely.to_wkb(polygons),
+        chunks=(cube.chunksizes[Y], cube.chunksizes[X]),
         dtype=bool,
     )
     return cube.where(xr.DataArray(inside, dims=(Y, X)), cube.dtype.type(fill_value(cube)))
