@@ -1,0 +1,1 @@
+"""Learning on cubes: models that are fitted out of core, predict lazily, and are kept safely."""

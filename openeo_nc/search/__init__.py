@@ -1,0 +1,1 @@
+"""Search of embeddings: nearest vectors of lazy cubes, and of indexes on disk."""
