@@ -15,8 +15,8 @@ from typing import Any
 
 from openeo_nc.errors import MissingParameterError
 
-EXTRAS = frozenset({"axis", "keepdims", "source_transposed_axis", "context", "dim_labels"})
-"""Keywords that callers of reducers add, whether or not the process takes them."""
+EXTRAS = frozenset({"axis", "keepdims", "source_transposed_axis", "context", "dim_labels", "cube"})
+"""Keywords that callers of callbacks add, whether or not the process takes them."""
 
 
 _MARK = "_openeo_nc_takes_json"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from openeo_nc.cubes import compress
@@ -16,8 +16,21 @@ def compress_cube(
     data: xr.DataArray,
     codec: str = "auto",
     quality: float | None = None,
+    target_psnr: float | None = None,
+    target_ratio: float | None = None,
+    max_error: float | Sequence[float] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> xr.DataArray:
     """A cube as a codec gives it back, carrying its payloads; see `cubes.compress`."""
-    scale = take(options, "scale")["scale"]
-    return compress.compress_cube(data, codec, quality, scale)
+    given = take(options, "scale", "guard", "dates")
+    return compress.compress_cube(
+        data,
+        codec,
+        quality,
+        given["scale"],
+        target_psnr=target_psnr,
+        target_ratio=target_ratio,
+        max_error=max_error,
+        guard=given["guard"] or "off",
+        dates=given["dates"],
+    )
