@@ -17,7 +17,7 @@ Parameter = Mapping[str, Any]
 
 def parameters_of(spec: Mapping[str, Any]) -> dict[str, Parameter]:
     """Parameters of a process definition by name."""
-    return {parameter["name"]: parameter for parameter in spec.get("parameters", [])}
+    return {parameter["name"]: parameter for parameter in spec.get("parameters") or []}
 
 
 def check(spec: Mapping[str, Any], arguments: Mapping[str, Any]) -> Iterator[OpenEONCError]:
@@ -82,6 +82,15 @@ def fitted(
     return keywords
 
 
+def is_json(value: Any) -> bool:
+    """Whether a value is JSON's: cubes and other objects of processes are none, nor hold them."""
+    if isinstance(value, Mapping):
+        return all(map(is_json, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(is_json, value))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
 def _left_out(parameter: Parameter, value: Any) -> bool:
     """Whether null stands for a parameter that is not given."""
     return value is None and bool(parameter.get("optional")) and bool(_fault(parameter, None, True))
@@ -89,7 +98,7 @@ def _left_out(parameter: Parameter, value: Any) -> bool:
 
 def _fault(parameter: Parameter, value: Any, strict: bool = False) -> str:
     """What the schema has against a value; an empty string if nothing."""
-    if value is None and parameter.get("optional") and not strict:
+    if (value is None and parameter.get("optional") and not strict) or not is_json(value):
         return ""
     options = schemas(parameter)
     schema = options[0] if len(options) == 1 else {"anyOf": options}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from openeo_nc.errors import OpenEONCError, ProcessFailedError
@@ -22,7 +22,7 @@ from openeo_nc.graphs.arguments import (
 from openeo_nc.graphs.coerce import coerced
 from openeo_nc.graphs.parameters import Scope, graph_scope, resolve, substitute
 from openeo_nc.graphs.parse import Graph, Node, is_callback, parse
-from openeo_nc.graphs.registry import default_registry, process_of
+from openeo_nc.graphs.processes import Processes, processes_of
 from openeo_nc.graphs.validate import at, validate
 from openeo_nc.processes import EXTRAS, takes_json
 
@@ -35,6 +35,7 @@ def execute(
     *,
     registry: ProcessRegistry | None = None,
     parameters: Mapping[str, Any] | None = None,
+    user_processes: Mapping[str, Any] | None = None,
 ) -> Any:
     """Run a process graph and give what its result node gives, in general a lazy cube.
 
@@ -46,6 +47,8 @@ def execute(
         Processes that may be used; default all of this package and openeo-processes-dask.
     parameters
         Values of the graph's own parameters.
+    user_processes
+        The user's own processes by id: objects with `process_graph` and perhaps `parameters`.
 
     Raises
     ------
@@ -54,17 +57,20 @@ def execute(
     ProcessFailedError
         A process of another package raised; its exception is the cause.
     """
-    processes = default_registry() if registry is None else registry
-    if faults := validate(graph, registry=processes, parameters=parameters):
+    faults = validate(
+        graph, registry=registry, parameters=parameters, user_processes=user_processes
+    )
+    if faults:
         raise faults[0]
-    return Run(registry=processes).graph(parse(graph), graph_scope(graph, parameters), {})
+    run = Run(processes=processes_of(registry, user_processes))
+    return run.graph(parse(graph), graph_scope(graph, parameters), {})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """One execution; callbacks run through it too."""
 
-    registry: ProcessRegistry
+    processes: Processes
     """Processes that may be used."""
 
     def graph(self, graph: Graph, scope: Scope, extras: Mapping[str, Any]) -> Any:
@@ -83,7 +89,9 @@ class Run:
         self, node: Node, scope: Scope, results: Mapping[str, Any], extras: Mapping[str, Any]
     ) -> Any:
         """Run one node."""
-        process = process_of(self.registry, node)
+        if (own := self.processes.of_user(node)) is not None:
+            return self.user_process(own, node, scope, results, extras)
+        process = self.processes.predefined(node)
         function = process.implementation
         known = parameters_of(process.spec)
         arguments = {
@@ -96,6 +104,23 @@ class Run:
         accepted = inspect.signature(function).parameters
         added = {n: v for n, v in extras.items() if n in accepted and n not in keywords}
         return function(**added, **keywords)
+
+    def user_process(
+        self,
+        process: Mapping[str, Any],
+        node: Node,
+        scope: Scope,
+        results: Mapping[str, Any],
+        extras: Mapping[str, Any],
+    ) -> Any:
+        """Run a process of the user: its graph sees its own parameters, none of its caller's."""
+        known = parameters_of(process)
+        arguments = {
+            name: self.argument(known.get(name, {}), value, scope, results)
+            for name, value in node.arguments.items()
+        }
+        inside = replace(self, processes=self.processes.inside(node.process_id))
+        return inside.graph(parse(process), graph_scope(process, arguments), extras)
 
     def argument(
         self, parameter: Parameter, value: Any, scope: Scope, results: Mapping[str, Any]

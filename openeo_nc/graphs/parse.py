@@ -21,7 +21,7 @@ class Node:
     process_id: str
     """Process that it runs."""
     namespace: str | None
-    """Namespace of the process; None for predefined ones."""
+    """Namespace of the process; None if the graph leaves it open."""
     arguments: Mapping[str, Any]
     """Arguments as the graph has them, references unresolved."""
 
@@ -114,7 +114,7 @@ def _node(name: str, given: Any) -> Node:
     return Node(
         node_id=name,
         process_id=given["process_id"],
-        namespace=None if namespace in (None, "", "backend") else str(namespace),
+        namespace=None if namespace in (None, "") else str(namespace),
         arguments=arguments,
     )
 

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, wraps
 from typing import TYPE_CHECKING, Any
 
+import xarray as xr
+
 from openeo_nc.cubes.dims import EMBEDDING
-from openeo_nc.errors import ProcessUnsupportedError
-from openeo_nc.processes import implementations
+from openeo_nc.cubes.embedding_attributes import settled
+from openeo_nc.processes import implementations, standard_implementations
 
 if TYPE_CHECKING:
     from openeo_pg_parser_networkx import ProcessRegistry
-    from openeo_pg_parser_networkx.process_registry import Process
-
-    from openeo_nc.graphs.parse import Node
 
 
-def register(registry: ProcessRegistry | None = None) -> ProcessRegistry:
+def register(registry: ProcessRegistry | None = None, *, standard: bool = False) -> ProcessRegistry:
     """Add the processes of this package to a registry; those of the same id are replaced.
 
     Parameters
     ----------
     registry
         A `ProcessRegistry` of any backend, for example `openeo.local.processing.PROCESS_REGISTRY`.
-        None makes a new one with the processes of openeo-processes-dask.
+        None makes a new one with the processes of openeo-processes-dask, repaired by `standard`.
+    standard
+        Also replace openEO's own processes, of whatever implementation, by those of this package
+        (`processes.standard`).
 
     Returns
     -------
@@ -41,6 +43,9 @@ def register(registry: ProcessRegistry | None = None) -> ProcessRegistry:
 
     target = _standard() if registry is None else registry
     _make_embeddings_bands()
+    for one in standard_implementations() if standard or registry is None else ():
+        function = _of_embeddings(one.function)
+        target[one.process_id] = Process(spec=dict(one.spec), implementation=function)
     for one in implementations():
         target[one.process_id] = Process(spec=dict(one.spec), implementation=one.function)
     return target
@@ -50,19 +55,6 @@ def register(registry: ProcessRegistry | None = None) -> ProcessRegistry:
 def default_registry() -> ProcessRegistry:
     """The registry that graphs run with if none is given."""
     return register()
-
-
-def process_of(registry: ProcessRegistry, node: Node) -> Process:
-    """The process that a node runs; ProcessUnsupportedError if it is not there or cannot run."""
-    key: Any = (node.namespace or "predefined", node.process_id)
-    try:
-        process = registry[key]
-    except KeyError:
-        process = None
-    if process is None or process.implementation is None:
-        place = f" in the namespace '{node.namespace}'" if node.namespace else ""
-        raise ProcessUnsupportedError(f"There is no process '{node.process_id}'{place} here.")
-    return process
 
 
 def _make_embeddings_bands() -> None:
@@ -89,8 +81,24 @@ def _standard() -> ProcessRegistry:
     for function in standard_processes:
         spec = getattr(specs, function.__name__, None)
         if spec is not None:
-            registry[spec["id"]] = Process(spec=spec, implementation=function)
+            registry[spec["id"]] = Process(spec=spec, implementation=_of_embeddings(function))
     return registry
+
+
+def _of_embeddings(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A standard process, after which an embedding cube says of itself only what is still true."""
+
+    @wraps(function)
+    def settling(*arguments: Any, **named: Any) -> Any:
+        after = function(*arguments, **named)
+        before = next((v for v in map(named.get, ("data", "cube1")) if _is_embedding(v)), None)
+        return after if before is None else settled(before, after)
+
+    return settling
+
+
+def _is_embedding(value: Any) -> bool:
+    return isinstance(value, xr.DataArray) and EMBEDDING in value.dims
 
 
 @contextmanager

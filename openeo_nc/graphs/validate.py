@@ -16,11 +16,19 @@ from openeo_nc.graphs.arguments import (
     callback_parameters,
     check,
     parameters_of,
+    schemas,
     takes_callback,
 )
 from openeo_nc.graphs.parameters import Scope, graph_scope, substitute
-from openeo_nc.graphs.parse import PARAMETER, Node, is_callback, is_reference, parse
-from openeo_nc.graphs.registry import default_registry, process_of
+from openeo_nc.graphs.parse import (
+    PARAMETER,
+    Node,
+    is_callback,
+    is_reference,
+    parse,
+    process_in,
+)
+from openeo_nc.graphs.processes import Processes, processes_of
 
 if TYPE_CHECKING:
     from openeo_pg_parser_networkx import ProcessRegistry
@@ -31,6 +39,8 @@ def validate(
     *,
     registry: ProcessRegistry | None = None,
     parameters: Mapping[str, Any] | None = None,
+    user_processes: Mapping[str, Any] | None = None,
+    unresolved: bool = False,
 ) -> list[OpenEONCError]:
     """All faults of a process graph, each an error that names its node; an empty list if none.
 
@@ -42,9 +52,17 @@ def validate(
         Processes that may be used; default all of this package and openeo-processes-dask.
     parameters
         Values of the graph's own parameters.
+    user_processes
+        The user's own processes by id; those that the graph runs are looked into.
+    unresolved
+        Whether parameters may be left without values, as in a process that is only stored.
     """
-    processes = default_registry() if registry is None else registry
+    processes = processes_of(registry, user_processes)
     try:
+        if unresolved:
+            given = dict(parameters or {})
+            later = frozenset(_referred(process_in(graph))) - given.keys()
+            return list(_faults(graph, processes, Scope(values=given), later, ""))
         scope = graph_scope(graph, parameters)
         return list(_faults(graph, processes, scope, frozenset(), ""))
     except OpenEONCError as error:
@@ -52,7 +70,7 @@ def validate(
 
 
 def _faults(
-    document: Any, registry: ProcessRegistry, scope: Scope, names: frozenset[str], prefix: str
+    document: Any, processes: Processes, scope: Scope, names: frozenset[str], prefix: str
 ) -> Iterator[OpenEONCError]:
     """Faults of a graph and of its callbacks; `names` are parameters whose values come later."""
     try:
@@ -61,16 +79,17 @@ def _faults(
         yield at(error, prefix)
         return
     for node in graph.nodes:
-        for fault in _node_faults(node, registry, scope, names):
+        for fault in _node_faults(node, processes, scope, names):
             yield at(fault, f"{prefix}{node}: ")
 
 
 def _node_faults(
-    node: Node, registry: ProcessRegistry, scope: Scope, names: frozenset[str]
+    node: Node, processes: Processes, scope: Scope, names: frozenset[str]
 ) -> Iterator[OpenEONCError]:
     try:
-        spec = process_of(registry, node).spec
-    except ProcessUnsupportedError as error:
+        own = processes.of_user(node)
+        spec = processes.predefined(node).spec if own is None else own
+    except (ProcessUnsupportedError, ProcessGraphInvalidError) as error:
         yield error
         return
     # a callback's own parameter hides an outer one of that name
@@ -80,12 +99,35 @@ def _node_faults(
         name: value if _called(known.get(name), value) else substitute(value, visible)
         for name, value in node.arguments.items()
     }
-    yield from check(spec, arguments)
+    if own is None or own.get("parameters") is not None:
+        yield from check(spec, arguments)
+    if own is not None:
+        inside, given = processes.inside(node.process_id), frozenset({*known, *arguments})
+        yield from _faults(own, inside, Scope(values={}), given, "")
     for name, value in arguments.items():
         yield from _references(value, names)
         if _called(known.get(name), value):
-            own = frozenset(p["name"] for p in callback_parameters(known[name]))
-            yield from _faults(value, registry, visible, names | own, f"{name}: ")
+            more = _callback_names(known[name], value)
+            yield from _faults(value, processes, visible, names | more, f"{name}: ")
+
+
+def _callback_names(parameter: Parameter, graph: Any) -> frozenset[str]:
+    """Parameters that a callback gets; where a user's process does not say, all it refers to."""
+    stated = any("parameters" in schema for schema in schemas(parameter))
+    if stated:
+        return frozenset(p["name"] for p in callback_parameters(parameter))
+    return frozenset(_referred(graph))
+
+
+def _referred(value: Any) -> Iterator[str]:
+    if is_reference(value, PARAMETER):
+        yield value[PARAMETER]
+    elif isinstance(value, Mapping):
+        for member in value.values():
+            yield from _referred(member)
+    elif isinstance(value, list | tuple):
+        for member in value:
+            yield from _referred(member)
 
 
 def _called(parameter: Parameter | None, value: Any) -> bool:
