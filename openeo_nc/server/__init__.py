@@ -1,0 +1,1 @@
+"""The openEO API over HTTP; only here is FastAPI."""

@@ -1,0 +1,2 @@
+// In the place of what the page leaves out.
+export default {};
