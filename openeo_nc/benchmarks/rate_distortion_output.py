@@ -6,14 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from openeo_nc.codecs.classical import BASELINES
 from openeo_nc.errors import FormatUnsupportedError
 
 _LEGEND = """\
-bpppb: bits per pixel per band; 16 / bpppb is the ratio to uint16. /KLT and /joint: bytes over
-those of klt-jpeg2000 and of the stronger klt-jpeg2000-joint at equal PSNR. native: how many times
-smaller than uint16 with every band at its own resolution. '-': outside the measured curve."""
-_RIVAL_HEADS = {"klt-jpeg2000": "/KLT", "klt-jpeg2000-joint": "/joint"}
+bpppb: bits per pixel per band; 16 / bpppb is the ratio to uint16. Below: bytes over those of a rival
+at equal PSNR; BD-rate: the mean difference of bytes over the range in dB that both reach. best classical: over
+whichever classical codec is smallest there. native: how many times smaller than uint16 with every
+band at its own resolution. '-': outside the measured curve."""
+
+
+_STRONGEST = "klt-jpeg2000-joint"
+Differences = Mapping[tuple[str, str], Mapping[str, Any]]
 
 
 def table(report: Mapping[str, Any]) -> str:
@@ -25,7 +28,12 @@ def table(report: Mapping[str, Any]) -> str:
     for place in dict.fromkeys(mean["place"] for mean in report["means"]):
         means = [m for m in report["means"] if m["place"] == place]
         blocks.append(f"== {place} ({_count(means[0]['tiles'])})\n{_points(means)}")
-        blocks.append(_ratios([r for r in report["at_psnr"] if r["place"] == place]))
+        at_psnr = [r for r in report["at_psnr"] if r["place"] == place]
+        bd = {(r["codec"], r["rival"]): r for r in report["bd_rate"] if r["place"] == place}
+        blocks.append(_rates(at_psnr, bd))
+        ours = [r for r in at_psnr if r["codec"] not in report["classical"]]
+        if ours:
+            blocks.append(_ratios(ours, bd))
     return "\n\n".join(blocks)
 
 
@@ -47,8 +55,9 @@ def plot(report: Mapping[str, Any], path: Path) -> None:
     axes = figure.add_subplot()
     for codec, means in _by_codec(m for m in report["means"] if m["place"] == last).items():
         points = [(m["bpppb"], m["psnr"]) for m in means if m["psnr"] is not None]
-        style = "s--" if codec in BASELINES else "o-"
-        axes.plot(*zip(*points, strict=True), style, label=codec, markersize=4)
+        style = "s--" if codec in report["classical"] else "o-"
+        if points:  # none of a codec that gave every tile back exactly
+            axes.plot(*zip(*points, strict=True), style, label=codec, markersize=4)
     axes.set_xlabel("bits per pixel per band")
     axes.set_ylabel(f"mean PSNR in dB, peak {report['peak']:g}")
     axes.set_title(f"{report['source']}, {_count(sum(report['places'].values()))}")
@@ -76,20 +85,39 @@ def _points(means: Sequence[Mapping[str, Any]]) -> str:
     return _aligned([["codec", "bpppb @ dB"], *rows])
 
 
-def _ratios(compared: Sequence[Mapping[str, Any]]) -> str:
-    targets = list(dict.fromkeys(row["psnr"] for row in compared))
-    head = ["codec"]
-    for target in targets:
-        head += [f"{target:g} dB", *_RIVAL_HEADS.values(), "native"]
+def _rates(compared: Sequence[Mapping[str, Any]], bd: Differences) -> str:
+    """bpppb of every codec at the targets, and its BD-rate against the strongest rival."""
+    rows = [
+        [
+            codec,
+            *(_number(at["bpppb"], 3) for at in group),
+            _difference(bd.get((codec, _STRONGEST))),
+        ]
+        for codec, group in _by_codec(compared).items()
+    ]
+    return _aligned([["bpppb at", *_targets(compared), f"BD-rate / {_STRONGEST}"], *rows])
+
+
+def _ratios(compared: Sequence[Mapping[str, Any]], bd: Differences) -> str:
+    """What a codec's bytes are of each rival's."""
     rows = []
     for codec, group in _by_codec(compared).items():
-        row = [codec]
-        for at in group:
-            row += [_number(at["bpppb"], 3)]
-            row += [_number(at["of_rival"][rival], 2) for rival in _RIVAL_HEADS]
-            row += [_number(at["times_smaller_than_native"], 1)]
-        rows.append(row)
-    return _aligned([head, *rows])
+        for rival in group[0]["of_rival"]:
+            row = [f"{codec} / {rival}", *(_number(at["of_rival"][rival], 2) for at in group)]
+            rows.append([*row, _difference(bd.get((codec, rival)))])
+        best = [_number(at["of_best_classical"], 2) for at in group]
+        rows.append([f"{codec} / best classical", *best])
+        native = [_number(at["times_smaller_than_native"], 1) for at in group]
+        rows.append([f"native / {codec}", *native])
+    return _aligned([["ratio at", *_targets(compared), "BD-rate"], *rows])
+
+
+def _targets(compared: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [f"{target:g} dB" for target in dict.fromkeys(row["psnr"] for row in compared)]
+
+
+def _difference(bd: Mapping[str, Any] | None) -> str:
+    return "-" if bd is None else f"{bd['percent']:+.1f}% ({bd['low']:.1f} to {bd['high']:.1f})"
 
 
 def _by_codec(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:

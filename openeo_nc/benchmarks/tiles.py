@@ -42,6 +42,27 @@ class Tile:
     None where the bands are not known."""
 
 
+def given(data: Path | None, split: str | Path, tiles: Path | None) -> tuple[list[Tile], str]:
+    """The tiles that a benchmark was asked to measure, and the name of where they are from.
+
+    Parameters
+    ----------
+    data, split
+        As those of `from_split`; read if `tiles` is None.
+    tiles
+        Folder of `from_folder`.
+
+    Raises
+    ------
+    InvalidParameterError, InvalidValuesError, NoDataAvailableError
+    """
+    if tiles is not None:
+        return from_folder(tiles), tiles.name
+    if data is None:
+        raise InvalidParameterError("Neither data nor tiles was given; one says what to measure.")
+    return from_split(data, split), Path(split).stem
+
+
 def from_split(data: Path, split: str | Path) -> list[Tile]:
     """Tiles of the evaluation places of a split.
 

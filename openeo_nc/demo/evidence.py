@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from openeo_nc.cubes.metrics import bpppb, psnr
 from openeo_nc.demo.page import DatePictures, Pictures
-from openeo_nc.demo.pictures import (
+from openeo_nc.report.pictures import (
     Pixels,
     error_map,
     principal_colours,
@@ -136,7 +136,7 @@ def pictures(
     part = (slice(None), *_detail(before[0]))
     colours: list[Pixels | None] = [None] * len(dates)
     if embedding is not None:
-        colours = list(principal_colours(np.asarray(embedding.values)))
+        colours = list(principal_colours(embedding))
     return Pictures(
         dates=[
             DatePictures(

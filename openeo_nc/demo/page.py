@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from importlib.resources import files
 from typing import Any
 
-import numpy as np
-
-from openeo_nc.demo.chart import Curve, chart
-from openeo_nc.demo.pictures import Pixels, data_uri, heat
+from openeo_nc.report.chart import Curve, chart
+from openeo_nc.report.html import (
+    colour_scale,
+    facts,
+    figure,
+    folded,
+    group,
+    page,
+    size,
+    table,
+)
+from openeo_nc.report.pictures import Pixels
 
 Report = Mapping[str, Any]
 
@@ -45,32 +52,6 @@ class Pictures:
     """Error that the lightest colour of the error maps stands for, in the cube's units."""
 
 
-def size(count: float) -> str:
-    """Bytes in words."""
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} GB"
-
-
-def _figure(pixels: Pixels, caption: str, *, crisp: bool = False) -> str:
-    height, width = pixels.shape[:2]
-    style = ' class="crisp"' if crisp else ""
-    return (
-        f'<figure><img{style} src="{data_uri(pixels)}" width="{width}" height="{height}" '
-        f'alt="{escape(caption)}"><figcaption>{escape(caption)}</figcaption></figure>'
-    )
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, sum_row: bool = False) -> str:
-    body = ["<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows]
-    if sum_row:
-        body[-1] = body[-1].replace("<tr>", '<tr class="sum">')
-    titles = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    return f'<div class="scroll"><table><tr>{titles}</tr>{"".join(body)}</table></div>'
-
-
 def _facts(report: Report) -> str:
     total = report["total"]
     cards = [
@@ -80,12 +61,7 @@ def _facts(report: Report) -> str:
         (total["bpppb"], "{:.3f}", "bits per pixel per band (bpppb)"),
         (size(total["bytes"]), "{}", f"of payloads for {size(total['raw_bytes'])} of pixels"),
     ]
-    shown = [(form.format(value), text) for value, form, text in cards if value is not None]
-    return (
-        '<div class="facts">'
-        + "".join(f"<div><b>{escape(b)}</b><span>{escape(s)}</span></div>" for b, s in shown)
-        + "</div>"
-    )
+    return facts((form.format(value), text) for value, form, text in cards if value is not None)
 
 
 def _comparison(report: Report, pictures: Pictures) -> str:
@@ -93,28 +69,22 @@ def _comparison(report: Report, pictures: Pictures) -> str:
     for date, row in zip(pictures.dates, report["dates"], strict=True):
         lost = row["psnr_db"]
         rows.append(
-            '<div class="trio">'
-            + _figure(date.original, f"{date.date}: original")
-            + _figure(date.reconstruction, f"decoded from {size(row['bytes'])}")
-            + _figure(date.error, "error" if lost is None else f"error, {lost:.1f} dB")
-            + "</div>"
+            group(
+                "trio",
+                figure(date.original, f"{date.date}: original"),
+                figure(date.reconstruction, f"decoded from {size(row['bytes'])}"),
+                figure(date.error, "error" if lost is None else f"error, {lost:.1f} dB"),
+            )
         )
-    ramp = ", ".join(
-        "rgb({:.0f} {:.0f} {:.0f})".format(*colour) for colour in heat(np.linspace(0, 1, 7)).T * 255
-    )
-    scale = (
-        f'<div class="scale">0 <i style="background: linear-gradient(90deg, {ramp})"></i> '
-        f"{pictures.error_limit:.3g} {escape(report['cube']['units'])}, root mean square over bands; "
-        "hatched: no data</div>"
+    limit = (
+        f"{pictures.error_limit:.3g} {report['cube']['units']}, root mean square over bands; "
+        "hatched: no data"
     )
     first, second = pictures.detail
-    detail = (
-        '<p class="note">A part of the first date, pixel for pixel:</p><div class="pair">'
-        + _figure(first, "original", crisp=True)
-        + _figure(second, "decoded", crisp=True)
-        + "</div>"
+    detail = '<p class="note">A part of the first date, pixel for pixel:</p>' + group(
+        "pair", figure(first, "original", crisp=True), figure(second, "decoded", crisp=True)
     )
-    return "".join(rows) + scale + detail
+    return "".join(rows) + colour_scale("0", limit) + detail
 
 
 def _dates(report: Report) -> str:
@@ -130,7 +100,7 @@ def _dates(report: Report) -> str:
         )
         for row in (*report["dates"], {"date": "all", **report["total"]})
     ]
-    return _table(head, rows, sum_row=True)
+    return table(head, rows, sum_row=True)
 
 
 def _rates(report: Report) -> str:
@@ -154,11 +124,8 @@ def _rates(report: Report) -> str:
         for c in part["curves"]
         for p in c["points"]
     ]
-    table = _table(("Codec", "Level", "Bytes", "bpppb", "PSNR in dB"), rows)
-    return (
-        f"<p>{escape(part['note'])}</p>{chart(curves)}"
-        f"<details><summary>The points in numbers</summary>{table}</details>"
-    )
+    points = table(("Codec", "Level", "Bytes", "bpppb", "PSNR in dB"), rows)
+    return f"<p>{escape(part['note'])}</p>{chart(curves)}" + folded("The points in numbers", points)
 
 
 def _embedding(report: Report, pictures: Pictures) -> str:
@@ -166,11 +133,8 @@ def _embedding(report: Report, pictures: Pictures) -> str:
     if part is None:
         return "<p>No installed codec gives embeddings of these bands.</p>"
     shown = [(d.date, d.embedding) for d in pictures.dates if d.embedding is not None]
-    return (
-        f"<p>{escape(part['note'])}</p><div class='trio'>"
-        + "".join(_figure(pixels, date, crisp=True) for date, pixels in shown)
-        + "</div>"
-    )
+    pictured = group("trio", *(figure(pixels, date, crisp=True) for date, pixels in shown))
+    return f"<p>{escape(part['note'])}</p>{pictured}"
 
 
 def _timing(report: Report) -> str:
@@ -178,14 +142,13 @@ def _timing(report: Report) -> str:
     rows.append(("all", f"{sum(step['seconds'] for step in report['timing']):.1f} s"))
     machine = ", ".join(f"{key} {value}" for key, value in report["machine"].items())
     return (
-        _table(("Step", "Time"), rows, sum_row=True) + f'<p class="note">On: {escape(machine)}.</p>'
+        table(("Step", "Time"), rows, sum_row=True) + f'<p class="note">On: {escape(machine)}.</p>'
     )
 
 
 def _graphs(graphs: Mapping[str, Any]) -> str:
     return "".join(
-        f"<details><summary>{escape(name)}</summary><pre><code>"
-        f"{escape(json.dumps(graph, indent=2))}</code></pre></details>"
+        folded(name, f"<pre><code>{escape(json.dumps(graph, indent=2))}</code></pre>")
         for name, graph in graphs.items()
     )
 
@@ -215,8 +178,6 @@ def render(report: Report, pictures: Pictures, graphs: Mapping[str, Any]) -> str
     graphs
         The process graphs that were run, by file name.
     """
-    css = files("openeo_nc.demo").joinpath("page.css").read_text(encoding="utf-8")
-    notice = report["notice"]
     codec = report["codec"]
     sections = (
         ("", _facts(report)),
@@ -225,24 +186,11 @@ def render(report: Report, pictures: Pictures, graphs: Mapping[str, Any]) -> str
         ("Rate and distortion", _rates(report)),
         ("Embedding", _embedding(report, pictures)),
         ("Time", _timing(report)),
-        (
-            "Read it again",
-            _read_again(report),
-        ),
+        ("Read it again", _read_again(report)),
         ("The process graphs", _graphs(graphs)),
     )
-    body = "".join(
-        (f"<section><h2>{escape(title)}</h2>{content}</section>" if title else content)
-        for title, content in sections
+    subtitle = (
+        f"{escape(codec['title'])}, <code>{escape(codec['id'])}</code>, quality "
+        f"{codec['quality']:g}; openeo_nc {escape(report['openeo_nc'])}"
     )
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(report['title'])}</title><style>{css}</style></head><body><main>"
-        f"<h1>{escape(report['title'])}</h1><p class='soft'>{escape(codec['title'])}, "
-        f"<code>{escape(codec['id'])}</code>, quality {codec['quality']:g}; openeo_nc "
-        f"{escape(report['openeo_nc'])}</p>"
-        + (f'<p class="notice">{escape(notice)}</p>' if notice else "")
-        + body
-        + "</main></body></html>"
-    )
+    return page(report["title"], subtitle, report["notice"], sections)

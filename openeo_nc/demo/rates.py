@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from openeo_nc.benchmarks.baselines import BASELINES
 from openeo_nc.benchmarks.rate_distortion import measure
-from openeo_nc.codecs.classical import BASELINES
 from openeo_nc.codecs.registry import get_card
 
 if TYPE_CHECKING:
     from distributed import Client
 
     from openeo_nc.benchmarks.tiles import Tile
+    from openeo_nc.codecs.base import CodecCard
 
 LEVELS = 5
-"""Points of a codec's curve, over its whole range."""
+"""Points of a codec's curve."""
+HIGHEST = 8.0
+"""Quality at which a curve ends, about 53 dB."""
 _RIVALS = ("jpeg2000-bands", "jpeg2000-components", "klt-jpeg2000-joint")
 
 
@@ -34,11 +36,16 @@ class Trial:
 
 
 def trials(codec_ids: Sequence[str]) -> list[Trial]:
-    """The points of all curves: these codecs, and the baselines if `imagecodecs` is installed."""
-    levels = {name: np.linspace(*get_card(name).quality[:2], LEVELS).tolist() for name in codec_ids}
-    if importlib.util.find_spec("imagecodecs") is not None:
-        levels |= {name: list(BASELINES[name].qualities) for name in _RIVALS}
+    """The points of all curves: these codecs, and the baselines."""
+    levels = {name: _levels(get_card(name)) for name in codec_ids}
+    levels |= {name: list(BASELINES[name].qualities) for name in _RIVALS}
     return [Trial(codec=name, quality=q) for name, values in levels.items() for q in values]
+
+
+def _levels(card: CodecCard) -> list[float]:
+    low, high, _ = card.quality
+    levels: list[float] = np.linspace(low, min(high, HIGHEST), LEVELS).tolist()
+    return levels
 
 
 def _measured(trial: Trial, tile: Tile) -> dict[str, Any]:

@@ -21,8 +21,9 @@ from openeo_nc.cubes.grid import TileGrid
 from openeo_nc.cubes.metrics import bpppb
 from openeo_nc.cubes.scaling import SCALE
 from openeo_nc.demo import evidence
-from openeo_nc.demo.page import Pictures, size
+from openeo_nc.demo.page import Pictures
 from openeo_nc.demo.source import Source
+from openeo_nc.report.html import size
 
 _TILE = 384
 _RATES_NOTE = (

@@ -124,7 +124,8 @@ def _results(run: _Run, source: Source, quality: float | None) -> Results:
         embedding = None if latents is None else _cube(load_item(latents))
         again = None if decoded is None else _cube(load_item(decoded))
     with run.step("Rate and distortion"):
-        fitting = [c.codec_id for c in list_codecs() if c.bands in (None, source.bands)]
+        ours = [c for c in list_codecs() if c.architecture != "classical"]
+        fitting = [c.codec_id for c in ours if c.bands in (None, source.bands)]
         codecs = sorted(fitting, key=lambda name: name != store["codec"])  # the one used first
         curves = rates.curves(run.client, codecs, trial_tile(original))
     return Results(

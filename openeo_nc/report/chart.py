@@ -22,6 +22,8 @@ class Curve:
     """(bpppb, PSNR in dB) pairs, lowest rate first."""
     own: bool
     """True for a codec of this package, drawn solid; others are dashed."""
+    line: bool = True
+    """False for points that are no curve."""
 
 
 def _ticks(low: float, high: float, wanted: int) -> list[float]:
@@ -48,17 +50,21 @@ def _marks(curves: Iterable[Curve], x: _Axis, y: _Axis) -> str:
     parts = []
     for number, curve in enumerate(curves):
         spots = [(x.at(rate), y.at(quality)) for rate, quality in curve.points]
-        line = " ".join(f"{a:.1f},{b:.1f}" for a, b in spots)
-        dash = "" if curve.own else ' stroke-dasharray="5 4"'
         dots = "".join(
             f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3.5"><title>{escape(curve.title)}: '
             f"{rate:.3f} bpppb, {quality:.2f} dB</title></circle>"
             for (a, b), (rate, quality) in zip(spots, curve.points, strict=True)
         )
-        parts.append(
-            f'<g class="curve c{number % _COLOURS}"><polyline points="{line}"{dash}/>{dots}</g>'
-        )
+        kind = "curve" if curve.line else "curve cloud"
+        line = _line(spots, curve) if curve.line else ""
+        parts.append(f'<g class="{kind} c{number % _COLOURS}">{line}{dots}</g>')
     return "".join(parts)
+
+
+def _line(spots: Sequence[tuple[float, float]], curve: Curve) -> str:
+    points = " ".join(f"{a:.1f},{b:.1f}" for a, b in spots)
+    dash = "" if curve.own else ' stroke-dasharray="5 4"'
+    return f'<polyline points="{points}"{dash}/>'
 
 
 def _grid(x: _Axis, y: _Axis) -> str:
@@ -87,9 +93,10 @@ def chart(curves: Sequence[Curve]) -> str:
     qualities = [quality for curve in curves for _, quality in curve.points]
     x = _Axis(ticks=_ticks(0, max(rates), 6), start=_LEFT, end=_WIDTH - _RIGHT)
     y = _Axis(ticks=_ticks(min(qualities), max(qualities), 6), start=_HEIGHT - _BOTTOM, end=_TOP)
+    kinds = [("" if c.own else " other") if c.line else " cloud" for c in curves]
     legend = "".join(
-        f'<li class="c{n % _COLOURS}{"" if c.own else " other"}">{escape(c.title)}</li>'
-        for n, c in enumerate(curves)
+        f'<li class="c{n % _COLOURS}{kind}">{escape(c.title)}</li>'
+        for n, (c, kind) in enumerate(zip(curves, kinds, strict=True))
     )
     return (
         f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '

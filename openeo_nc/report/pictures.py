@@ -5,10 +5,15 @@ from __future__ import annotations
 import base64
 import struct
 import zlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+from openeo_nc.cubes.embedding_picture import rgb
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 Pixels = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.floating[Any]]
@@ -80,23 +85,9 @@ def error_map(original: Values, reconstruction: Values, limit: float) -> Pixels:
     return _with_alpha(heat(error / limit), np.isfinite(error))
 
 
-def principal_colours(embedding: Values) -> list[Pixels]:
-    """The three principal components of `(t, embedding, y, x)` as RGB, one picture a date.
-
-    One rotation and one stretch serve all dates, so that colours compare between them.
-    """
-    vectors = embedding.transpose(0, 2, 3, 1)
-    valid = np.asarray(np.isfinite(vectors).all(axis=-1))
-    known = vectors[valid].astype(np.float64)
-    centre = known.mean(axis=0)
-    _, axes = np.linalg.eigh(np.cov((known - centre).T))
-    components = (vectors - centre) @ axes[:, :-4:-1]
-    low, high = np.percentile(components[valid], (1, 99), axis=0)
-    shares = (components - low) / np.maximum(high - low, 1e-9)
-    return [
-        _with_alpha(share.transpose(2, 0, 1), mask)
-        for share, mask in zip(shares, valid, strict=True)
-    ]
+def principal_colours(embedding: xr.DataArray) -> list[Pixels]:
+    """The picture of an embedding cube as RGBA, one a date; see `cubes.embedding_picture`."""
+    return [_with_alpha(date / 255, (date > 0).all(axis=0)) for date in rgb(embedding).values]
 
 
 def shrink(pixels: Pixels, longest: int) -> Pixels:

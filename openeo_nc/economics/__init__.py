@@ -1,0 +1,1 @@
+"""What moving and coding data costs in energy and money, from assumptions that are stated once."""

@@ -1,0 +1,1 @@
+"""Pages that show what a reconstruction is worth: HTML, charts and pictures without other packages."""
