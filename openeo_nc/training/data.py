@@ -99,14 +99,19 @@ def read_sources(path: Path, place: str, offset: float) -> list[Source]:
     return sources
 
 
+def known_offsets(data: Path) -> dict[str, float]:
+    """Offsets of the files of a folder in DN, as its manifest has them; others have none."""
+    manifest = data / "manifest.json"
+    if not manifest.exists():
+        return {}
+    files = json.loads(manifest.read_text())["files"]
+    found = {f["path"]: f.get("offset_dn", f.get("offset_dn_guess", 0)) for f in files}
+    return {path: float(offset or 0) for path, offset in found.items()}
+
+
 def load_places(data: Path, split: dict[str, Any], side: str) -> dict[str, list[Source]]:
     """Sources of every place on one side of a split file."""
-    manifest = data / "manifest.json"
-    offsets: dict[str, float] = {}
-    if manifest.exists():
-        for file in json.loads(manifest.read_text())["files"]:
-            offset = file.get("offset_dn", file.get("offset_dn_guess", 0))
-            offsets[file["path"]] = float(offset or 0)
+    offsets = known_offsets(data)
     return {
         entry["place"]: [
             source

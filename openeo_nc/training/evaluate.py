@@ -1,8 +1,9 @@
-"""Scores a model while it trains, on the evaluation places: estimated bits and PSNR."""
+"""Scores on the evaluation places: of a model while it trains, and of the codec that comes of it."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ import numpy.typing as npt
 import rasterio
 import torch
 
+from openeo_nc.benchmarks.tiles import from_split
+from openeo_nc.codecs.base import Codec
+from openeo_nc.codecs.rate_control import psnr
 from openeo_nc.codecs.spectral import SpectralBasis
 from openeo_nc.training.model import Model
 from openeo_nc.training.spectra import components
@@ -55,3 +59,17 @@ def evaluation_tiles(data: Path, split: dict[str, Any]) -> dict[str, list[npt.ND
             h, w = (n // 32 * 32 for n in x.shape[1:])
             tiles.setdefault(entry["place"], []).append(x[:, :h, :w])
     return tiles
+
+
+def coded_places(
+    codec: Codec, data: Path, split: Path, qualities: Sequence[float]
+) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+    """Counted bytes and PSNR by place, tile and quality of a codec on the evaluation places."""
+    places: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
+    for tile in from_split(data, split):
+        rows = places.setdefault(tile.place, {}).setdefault(tile.name, {})
+        for quality in qualities:
+            payload = codec.encode(tile.pixels, quality, nodata=tile.nodata)
+            score = psnr(tile.pixels, codec.decode(payload), codec.card, tile.nodata)
+            rows[f"{quality:g}"] = {"bytes": len(payload), "psnr": round(score, 2)}
+    return places

@@ -24,6 +24,7 @@ from openeo_nc.codecs.hyperprior_entropy import (
 )
 from openeo_nc.codecs.hyperprior_rate import LOG_SCALE_GAIN, SCALE_MIN
 from openeo_nc.codecs.registry import card_document
+from openeo_nc.training.evaluate import coded_places
 from openeo_nc.training.tables import fitted, hyper_tables, latent_tables, table_arrays
 
 BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
@@ -117,19 +118,7 @@ def export(checkpoint_path: Path, data: Path, split_path: Path, folder: Path, co
 def _evaluation(
     codec: HyperpriorCodec, checkpoint: dict[str, Any], data: Path, split_path: Path, command: str
 ) -> dict[str, Any]:
-    from openeo_nc.benchmarks.tiles import from_split
-
     split = json.loads(split_path.read_text())
-    places: dict[str, Any] = {}
-    for tile in from_split(data, split_path):
-        rows = places.setdefault(tile.place, {}).setdefault(tile.name, {})
-        for quality in QUALITIES:
-            payload = codec.encode(tile.pixels, quality)
-            error = np.clip(codec.decode(payload).astype(float), 0, 10000) - np.clip(
-                tile.pixels.astype(float), 0, 10000
-            )
-            psnr = 10 * np.log10(1e8 / np.mean(error**2))
-            rows[f"{quality:g}"] = {"bytes": len(payload), "psnr": round(float(psnr), 2)}
     return {
         "command": command,
         "config": checkpoint["config"],
@@ -143,5 +132,5 @@ def _evaluation(
         "licences": split["licences"],
         "curve": checkpoint["curve"],
         "curve_is": "estimated [bpppb, PSNR] at qualities 2, 4, 6 of every evaluation place",
-        "bytes": places,
+        "bytes": coded_places(codec, data, split_path, QUALITIES),
     }

@@ -30,6 +30,7 @@ from openeo_nc.codecs.klt_dct_analysis import decompose
 from openeo_nc.codecs.klt_dct_context import BEFORE, COMPONENTS, OWN, ZONES, ContextModel, IntArray
 from openeo_nc.codecs.klt_dct_dc import LEVELS, dc_steps
 from openeo_nc.codecs.klt_dct_quantiser import quantise, skew
+from openeo_nc.codecs.klt_dct_side import fixed_peak
 from openeo_nc.codecs.klt_dct_transform import present, trimmed
 from openeo_nc.training.data import load_places
 
@@ -78,7 +79,7 @@ def crops(data: Path, split: Path, count: int, seed: int) -> Iterator[npt.NDArra
 
 def code(crop: npt.NDArray[Any], quality: float, model: ContextModel | None) -> Coded:
     """A crop quantised by the model, or by rounding without one."""
-    tile = decompose(crop, None, quality)
+    tile = decompose(crop, None, quality, fixed_peak(crop.dtype))
     if model is None:
         rounded = np.floor(np.abs(tile.components) + _FIRST_ROUNDING)
         integers = (np.sign(tile.components) * rounded).astype(np.int32)

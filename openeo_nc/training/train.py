@@ -1,4 +1,4 @@
-"""`openeo-nc train`: train the hyperprior codec from a config, a split file and a data folder."""
+"""Trains the hyperprior codec from a config, a split file and a data folder."""
 
 from __future__ import annotations
 
@@ -26,8 +26,6 @@ from openeo_nc.training.model import Model, follow, loss_of
 from openeo_nc.training.spectra import card_basis, components, strongest
 from openeo_nc.training.split import load_split
 
-CONFIG = Path(__file__).parent / "configs" / "s2l2a-hyperprior.json"
-"""Configuration of the shipped codec."""
 LOG_EVERY = 50
 Samples = Iterator[npt.NDArray[np.float32]]
 
@@ -36,6 +34,7 @@ Samples = Iterator[npt.NDArray[np.float32]]
 class TrainConfig:
     """Everything that decides a run, but the data."""
 
+    architecture: str
     codec_id: str
     split: str
     """Path of the split file, relative to the config."""
