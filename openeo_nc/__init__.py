@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from openeo_nc.cubes.compress import compress_cube
     from openeo_nc.cubes.decode import decode_cube
     from openeo_nc.cubes.encode import encode_cube
+    from openeo_nc.cubes.quality import compression_quality
     from openeo_nc.graphs.registry import register
 
 __all__ = [
     "compress_cube",
+    "compression_quality",
     "decode_cube",
     "encode_cube",
     "list_codecs",
@@ -26,6 +28,7 @@ __all__ = [
 
 _MODULES = {
     "compress_cube": "openeo_nc.cubes.compress",
+    "compression_quality": "openeo_nc.cubes.quality",
     "decode_cube": "openeo_nc.cubes.decode",
     "encode_cube": "openeo_nc.cubes.encode",
     "list_codecs": "openeo_nc.codecs.registry",

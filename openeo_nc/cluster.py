@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
@@ -14,14 +15,15 @@ from tqdm import tqdm
 from openeo_nc.errors import SchedulerUnreachableError
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Security
 
 _POLL_SECONDS = 0.25
 _CONNECT_SECONDS = 10
-_ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
+ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
+"""Key of Dask's configuration: variables that nannies set before they start a worker."""
 
 
-def _worker_environment() -> dict[str, Any]:
+def worker_environment() -> dict[str, Any]:
     """Variables that Dask sets for its workers, less the one that makes codecs slow.
 
     It has glibc return all memory above 64 kB to the system at once, and so fetch and clear it
@@ -30,12 +32,38 @@ def _worker_environment() -> dict[str, Any]:
     import dask
     import distributed  # noqa: F401  brings its defaults
 
-    given = dask.config.get(_ENVIRONMENT)
+    given = dask.config.get(ENVIRONMENT)
     return {name: value for name, value in given.items() if name != "MALLOC_TRIM_THRESHOLD_"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Certificates:
+    """Files in PEM by which this process, the scheduler and its workers know each other (TLS)."""
+
+    ca: str
+    """Certificates of the authority that signed those of all."""
+    certificate: str
+    """This process's own."""
+    key: str
+    """The key of that."""
+
+    def security(self) -> Security:
+        """What Dask makes of them; connections without TLS are refused."""
+        from distributed import Security
+
+        return Security(
+            require_encryption=True,
+            tls_ca_file=self.ca,
+            tls_client_cert=self.certificate,
+            tls_client_key=self.key,
+        )
+
+
 @contextmanager
-def connect(scheduler: str | None = None, *, workers: int | None = None) -> Iterator[Client]:
+def connect(
+    scheduler: str | None = None, *, workers: int | None = None,
+    certificates: Certificates | None = None, default: bool = True,
+) -> Iterator[Client]:  # fmt: skip
     """A Dask client, and while it lasts the default scheduler of every dask computation.
 
     Parameters
@@ -46,6 +74,10 @@ def connect(scheduler: str | None = None, *, workers: int | None = None) -> Iter
     workers
         Worker processes of that local cluster, one thread each; default is the number of CPU
         cores, at most four, since every process loads its own codec.
+    certificates
+        Certificates of connections to a running scheduler, whose address is `tls://host:port` then.
+    default
+        False leaves the default scheduler of computations as it is.
 
     Raises
     ------
@@ -57,18 +89,22 @@ def connect(scheduler: str | None = None, *, workers: int | None = None) -> Iter
 
     with ExitStack() as stack:
         if scheduler is None:
-            stack.enter_context(dask.config.set({_ENVIRONMENT: _worker_environment()}))
+            stack.enter_context(dask.config.set({ENVIRONMENT: worker_environment()}))
             cluster = LocalCluster(
                 n_workers=workers or min(os.cpu_count() or 1, 4),
                 threads_per_worker=1,
                 dashboard_address="127.0.0.1:0",  # any free port
                 silence_logs=logging.CRITICAL,  # what fails is raised here, once
             )
-            yield stack.enter_context(Client(stack.enter_context(cluster)))
+            running = stack.enter_context(cluster)
+            yield stack.enter_context(Client(running, set_as_default=default))
             return
         try:
-            client = Client(scheduler, timeout=_CONNECT_SECONDS)
-        except (OSError, ValueError) as error:
+            security = None if certificates is None else certificates.security()
+            client = Client(
+                scheduler, timeout=_CONNECT_SECONDS, security=security, set_as_default=default
+            )
+        except (OSError, ValueError, RuntimeError, TypeError) as error:  # the last two: no TLS
             raise SchedulerUnreachableError(
                 f"No Dask scheduler answers at '{scheduler}': {error}"
             ) from error

@@ -1,0 +1,5 @@
+"""`python -m openeo_nc.cli`."""
+
+from openeo_nc.cli import main
+
+main()
