@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 # Before NumPy or torch start their pools; two test runs on one machine then do not fight.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
+import dask
 import pytest
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
@@ -17,6 +19,25 @@ _REPOSITORY = Path(__file__).resolve().parents[1]
 def _shared_folder() -> Path:
     given = os.environ.get("OPENEO_NC_SHARED")
     return Path(given) if given else _REPOSITORY.parent / "shared"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_scheduler_left():
+    """A client that a module leaves as default would compute what later modules count here.
+
+    Workers in this process leave such: one whose task asks for a client makes it the default.
+    """
+    _without_default()
+    yield
+    _without_default()
+
+
+def _without_default() -> None:
+    if "distributed" in sys.modules:
+        from distributed.client import _global_clients
+
+        _global_clients.clear()
+        dask.config.config.pop("scheduler", None)
 
 
 @pytest.fixture(scope="session")

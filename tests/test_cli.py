@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
+import dask
+import fakes
 import numpy as np
 import pytest
 import stac_scenes as scenes
@@ -14,8 +17,13 @@ from distributed import LocalCluster
 
 from openeo_nc import list_codecs
 from openeo_nc.cli import main
+from openeo_nc.codecs.registry import get_card, parse_card
+from openeo_nc.cubes.compress import compress_cube
+from openeo_nc.cubes.outputs import output_folder
+from openeo_nc.cubes.store import write_store
 from openeo_nc.demo.source import Source
 from openeo_nc.errors import CollectionNotFoundError, InvalidParameterError
+from openeo_nc.processes.save_result import save_result
 from openeo_nc.tables import table
 
 
@@ -160,6 +168,39 @@ def test_real_source_is_a_collection_of_a_static_catalogue(tmp_path):
         Source.of(stac=str(tmp_path), collection="d", bbox="1,2,3,4", datetime="a/b")
 
 
+def test_quality_compares_a_store_with_its_original(tmp_path):
+    cube = fakes.cube(dates=1)
+    folder = tmp_path / "original"
+    with dask.config.set(scheduler="synchronous"):
+        write_store(compress_cube(cube, "klt-dct", 5), tmp_path / "store.zarr")
+        with output_folder(folder):
+            save_result(cube, "GTIFF")
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0"
+    ) as cluster:
+        given = (
+            "quality",
+            tmp_path / "store.zarr",
+            folder,
+            "--scheduler",
+            cluster.scheduler_address,
+        )
+        shown = invoke(*given, "--out", tmp_path / "a", "--qualities", "4,5")
+        again = invoke(*given, "--out", tmp_path / "b", "--codec", "klt-dct", "--json")
+        failed = invoke(*given, "--out", tmp_path / "c", "--qualities", "low")
+        taken = invoke(*given, "--out", tmp_path / "a")
+    assert shown.exit_code == again.exit_code == 0, shown.output + again.output
+    found = json.loads((tmp_path / "a/report.json").read_text())
+    assert found["overall"] == json.loads(again.stdout)["overall"]
+    assert found["overall"]["bytes"] > 0
+    assert "klt-dct" in [curve["codec"] for curve in found["rate_distortion"]]
+    for part in ("2022-06-01", f"{found['overall']['psnr']:.2f}", str(tmp_path / "a/report.html")):
+        assert part in shown.stdout
+    assert (tmp_path / "a/report.html").read_text().startswith("<!doctype html>")
+    assert failed.output.startswith("ProcessParameterInvalid: --qualities")
+    assert taken.output.startswith("OutputExists: ")
+
+
 def test_bench_without_data_says_what_to_give():
     failed = invoke("bench", "rate-distortion", OPENEO_NC_SHARED=None)
     assert failed.exit_code == 1
@@ -167,7 +208,6 @@ def test_bench_without_data_says_what_to_give():
 
 
 def test_bench_measures_a_folder_of_tiles(tmp_path):
-    pytest.importorskip("imagecodecs", reason="the extra bench is not installed")
     import rasterio
     from affine import Affine
 
@@ -185,6 +225,21 @@ def test_bench_measures_a_folder_of_tiles(tmp_path):
     assert {row["codec"] for row in json.loads(listed.output[start:])["tiles"]} == {
         "jpeg2000-bands"
     }
+
+
+def test_codecs_shows_a_card_with_its_scores_over_training():
+    for codec_id in ("s2l2a-restoration", "s2l2a-hyperprior", "klt-dct", "pcodec"):
+        shown = invoke("codecs", codec_id)
+        assert shown.exit_code == 0, shown.output
+        card = get_card(codec_id)
+        assert card.title in shown.stdout
+        curve = card.evaluation.get("curve", [])
+        for row in curve:
+            assert re.search(rf"^ *{row['step']}  ", shown.stdout, re.MULTILINE)
+        assert ("while it was trained" in shown.stdout) == bool(curve)
+        document = json.loads(invoke("codecs", codec_id, "--json").stdout)
+        assert parse_card(document) == card
+    assert "CodecNotFound" in invoke("codecs", "nonesuch").stderr
 
 
 @pytest.mark.parametrize("command", ["demo", "run", "codecs", "inspect", "train", "bench"])

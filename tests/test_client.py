@@ -93,6 +93,19 @@ def test_arguments_that_are_not_given_are_left_out_of_the_graph(cube):
     }
 
 
+def test_rates_of_compression_are_arguments_of_the_graph(cube):
+    bounded = client.compress_cube(cube, max_error=(1, 2, 3)).flat_graph()
+    assert bounded["compresscube1"]["arguments"]["max_error"] == [1, 2, 3]
+    for name in ("target_psnr", "target_ratio"):
+        arguments = client.compress_cube(cube, **{name: 30}).flat_graph()["compresscube1"][
+            "arguments"
+        ]
+        assert arguments == {"data": {"from_node": "loadfake1"}, "codec": "auto", name: 30}
+    found = client.compress_cube(cube, "fake-rgb", max_error=[1, 2, 3]).execute()
+    error = np.abs(found.values.astype(float) - fakes.cube().values).max(axis=(0, 2, 3))
+    assert (error <= [1, 2, 3]).all()
+
+
 def test_graphs_run_on_a_local_connection(cube):
     """Through openeo-pg-parser-networkx itself, as any backend built on it runs them."""
     embedding = client.encode_embedding(cube, "fake-rgb", quality=8)
@@ -111,3 +124,12 @@ def test_results_are_saved_from_a_local_connection(cube, codecs, tmp_path):
         client.save_result(compressed, "NETCDF", {"filename_prefix": "scene"}).execute()
     assert [s.path.name for s in outputs.saved] == ["scene.nc"]
     assert codecs.calls["pack"] == 18
+
+
+def test_quality_is_measured_and_saved(cube, tmp_path):
+    compressed = client.compress_cube(cube, "fake-rgb")
+    quality = client.compression_quality(compressed, cube, options={"peak": 10000})
+    with output_folder(tmp_path / "out") as outputs:
+        assert client.save_result(quality, "JSON").execute()
+    (saved,) = outputs.saved
+    assert saved.details["quality"]["exact_tiles"] == saved.details["quality"]["tiles"] == 18

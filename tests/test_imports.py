@@ -13,27 +13,90 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "openeo_nc"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-ANYWHERE = {"errors", "sentinel2"}
+ANYWHERE = {"errors", "log_lines", "metrics", "sentinel2"}
 # What each part may import of the package, besides itself and ANYWHERE.
 BELOW = {
     "errors": set(),
+    "log_lines": set(),
+    "metrics": set(),
     "sentinel2": set(),
+    "economics": set(),
     "resources": set(),
     "codecs": {"resources"},
-    "inference": {"codecs"},
-    "training": {"codecs", "benchmarks"},
-    "cubes": {"codecs", "inference", "resources"},
-    "processes": {"codecs", "inference", "cubes", "resources"},
-    "graphs": {"codecs", "inference", "cubes", "processes", "resources"},
-    "client": {"codecs", "resources", "processes"},
-    "benchmarks": {"codecs", "inference", "cubes", "processes", "graphs", "resources"},
+    "models": {"codecs"},
+    "inference": {"codecs", "models"},
+    "training": {"codecs", "models", "benchmarks"},
+    "cubes": {"codecs", "models", "inference", "resources"},
+    "report": {"cubes"},
+    "search": {"cubes"},
+    "ml": {"cubes"},
+    "udf": {"cubes"},
+    "processes": {
+        "codecs",
+        "models",
+        "inference",
+        "cubes",
+        "ml",
+        "report",
+        "resources",
+        "search",
+        "udf",
+    },
+    "graphs": {"search", "codecs", "udf", "inference", "cubes", "ml", "processes", "resources"},
+    "jobs": {
+        "codecs",
+        "udf",
+        "inference",
+        "cubes",
+        "processes",
+        "graphs",
+        "cluster",
+        "economics",
+        "resources",
+    },
+    "server": {
+        "search",
+        "codecs",
+        "udf",
+        "inference",
+        "cubes",
+        "processes",
+        "graphs",
+        "jobs",
+        "cluster",
+        "economics",
+        "demo",
+    },
+    "client": {"codecs", "cubes", "models", "resources", "processes"},
+    "benchmarks": {
+        "search",
+        "codecs",
+        "models",
+        "udf",
+        "inference",
+        "cubes",
+        "processes",
+        "graphs",
+        "resources",
+        "tables",
+        "cluster",
+    },
     "cluster": {"inference"},
     "tables": {"codecs", "cubes"},
-    "demo": {"codecs", "inference", "cubes", "processes", "graphs", "benchmarks", "cluster"},
+    "demo": {
+        "codecs",
+        "inference",
+        "cubes",
+        "report",
+        "processes",
+        "graphs",
+        "benchmarks",
+        "cluster",
+    },
     "cli": None,  # on top: anything
     "__init__": None,  # the public API: anything
 }
-TORCH = {"codecs", "inference", "training"}
+TORCH = {"codecs", "models", "inference", "training"}
 FOREIGN_TO_CODECS = {"xarray", "dask", "distributed", "openeo", "pystac", "rioxarray", "rasterio"}
 
 
@@ -82,6 +145,14 @@ def test_torch_stays_with_the_networks(path):
         return
     for module, line in imports(path):
         assert module.split(".")[0] != "torch", f"{name(path)}:{line} imports torch"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_http_stays_in_the_server_and_databases_behind_it(path):
+    kept = {"fastapi": "server", "starlette": "server", "uvicorn": "server", "sqlalchemy": "jobs"}
+    for module, line in imports(path):
+        part = kept.get(module.split(".")[0], part_of(path))
+        assert part == part_of(path), f"{name(path)}:{line} imports {module}"
 
 
 @pytest.mark.parametrize("path", [p for p in MODULES if part_of(p) == "codecs"], ids=name)

@@ -15,13 +15,19 @@ from openeo_nc.errors import CodecNotFoundError
 from openeo_nc.sentinel2 import BANDS
 
 PARAMETERS = {
-    "compress_cube": ["cube", "codec", "quality", "scale"],
+    "compress_cube": [
+        "cube", "codec", "quality", "scale", "target_psnr", "target_ratio", "max_error", "guard",
+        "dates",
+    ],
+    "compression_quality": [
+        "data", "reference", "peak", "red", "nir", "qualities", "codecs",
+    ],
     "decode_cube": ["embedding", "bands"],
     "encode_cube": ["cube", "model", "quality", "scale"],
     "list_codecs": [],
     "open_codec": ["codec_id", "bands", "device"],
-    "register": ["registry"],
-}
+    "register": ["registry", "standard"],
+}  # fmt: skip
 
 
 def test_names_and_their_parameters():
@@ -42,7 +48,7 @@ def test_importing_loads_nothing():
 
 
 def test_auto_opens_the_codec_of_exactly_these_bands():
-    assert openeo_nc.open_codec("auto", bands=list(BANDS)).card.codec_id == "s2l2a-hyperprior"
+    assert openeo_nc.open_codec("auto", bands=list(BANDS)).card.codec_id == "s2l2a-restoration"
     for bands in (None, list(BANDS[::-1]), list(BANDS[1:]), ["B02", "B03", "B04"]):
         assert openeo_nc.open_codec("auto", bands=bands).card.codec_id == "klt-dct"
     with pytest.raises(CodecNotFoundError, match="klt-dct"):
@@ -50,7 +56,7 @@ def test_auto_opens_the_codec_of_exactly_these_bands():
 
 
 @pytest.mark.parametrize("dtype", ["int16", "uint16", "float32"])
-@pytest.mark.parametrize("codec_id", ["klt-dct", "s2l2a-hyperprior"])
+@pytest.mark.parametrize("codec_id", ["klt-dct", "s2l2a-hyperprior", "s2l2a-restoration"])
 def test_arrays_become_bytes_and_arrays_again(codec_id, dtype):
     assert codec_id in {card.codec_id for card in openeo_nc.list_codecs()}
     codec = openeo_nc.open_codec(codec_id)

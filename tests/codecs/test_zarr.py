@@ -11,7 +11,8 @@ import zarr
 from zarr.core.codec_pipeline import BatchedCodecPipeline
 from zarr.storage import LocalStore, MemoryStore
 
-from openeo_nc.codecs import loading, reading, registry
+from openeo_nc.codecs import bitstream, loading, reading, registry
+from openeo_nc.codecs.rate import Rate
 from openeo_nc.codecs.zarr import NO_LATENT, CodedPipeline, NeuralCodec
 from openeo_nc.errors import (
     InvalidParameterError,
@@ -190,6 +191,49 @@ def test_latents_are_read_only(tmp_path):
 def test_wrong_configurations_are_refused(configuration, message):
     with pytest.raises(InvalidParameterError, match=message):
         NeuralCodec.from_dict({"name": "openeo_nc", "configuration": configuration})
+
+
+@pytest.mark.parametrize(
+    ("configuration", "message"),
+    [
+        ({"others": ["sperr"]}, "others"),
+        ({"rate": 4}, "rate"),
+        ({"rate": {"bits": 4}}, "bits"),
+        ({"rate": {"max_error": 4}}, "rate"),
+        ({"rate": {"max_error": [-4]}}, "max_error"),
+        ({"rate": {"quality": 3, "target_psnr": 40}}, "at most one"),
+    ],
+)
+def test_wrong_rates_and_other_codecs_are_refused(configuration, message):
+    with pytest.raises(InvalidParameterError, match=message):
+        NeuralCodec.from_dict(
+            {"name": "openeo_nc", "configuration": {"codec": "a"} | configuration}
+        )
+
+
+def test_other_codecs_and_the_rate_are_in_the_metadata_where_there_are_any():
+    codec = NeuralCodec(
+        codec="fake-any", others=(("pcodec", None),), rate=Rate(max_error=(1.0, 2.0))
+    )
+    document = json.loads(json.dumps(codec.to_dict()))
+    assert document["configuration"]["others"] == {"pcodec": None}
+    assert document["configuration"]["rate"] == {"max_error": [1.0, 2.0]}
+    assert NeuralCodec.from_dict(document) == codec
+    assert hash(NeuralCodec.from_dict(document)) == hash(codec)
+
+
+@pytest.mark.parametrize("shards", SHARDS)
+def test_chunks_are_written_and_read_by_whichever_codec_is_smallest(tmp_path, shards):
+    values = pixels(dtype="int16")
+    values[0] = np.tile(values[0, :, :4, :4], (1, 12, 8))  # each patch as the one before
+    stored = array(
+        tmp_path / "a", values, shards, nodata=-1.0, others=(("pcodec", None),),
+        rate=Rate(max_error=(3.0, 3.0, 3.0)),
+    )  # fmt: skip
+    assert np.abs(stored[:].astype(int) - values).max() <= 3
+    content = b"".join(objects(tmp_path / "a" / "c").values())
+    assert b"FAKE" in content
+    assert bitstream.tag_of("pcodec", None) in content
 
 
 def test_arrays_that_are_no_tiles_are_refused():

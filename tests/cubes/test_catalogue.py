@@ -93,7 +93,9 @@ def test_items_of_nested_catalogues_are_found_in_order(root):
 def test_collections_off_the_extents_are_not_walked(root, monkeypatch):
     read = []
     real = catalogue.read_json
-    monkeypatch.setattr(catalogue, "read_json", lambda href: read.append(href) or real(href))
+    monkeypatch.setattr(
+        catalogue, "read_json", lambda href, by=None: read.append(href) or real(href, by)
+    )
     assert ids(root, None, ["2021-01-01", None]) == ["e1"]
     assert not [href for href in read if "/items/w" in href]
     read.clear()

@@ -71,7 +71,7 @@ def test_values_alone_are_not_entropy_coded(codecs):
 
 def test_attributes_say_what_decoding_needs(codecs):
     attrs = encode_cube(fakes.cube(nodata=0), "fake-rgb", quality=7.5, scale=0.0001).attrs
-    assert attrs["emb:type"] == "patch"
+    assert attrs["emb:type"] == "chip"
     assert attrs["nc:codec"] == "fake-rgb"
     assert attrs["nc:quality"] == 7.5
     assert attrs["nc:bands"] == ["B02", "B03", "B04"]

@@ -149,7 +149,7 @@ def test_whole_tiles_are_not_padded_and_a_stated_fill_value_is_used():
         (lambda c: c.isel(y=slice(None, None, -1)), GridMismatchError, "y increases"),
         (lambda c: c.isel(x=slice(None, None, -1)), GridMismatchError, "x decreases"),
         (lambda c: c.isel(x=[0, 1, 3]), GridMismatchError, "evenly"),
-        (lambda c: c.isel(x=[0]), GridMismatchError, "single x"),
+        (lambda c: c.isel(x=[0]), GridMismatchError, "one pixel wide"),
         (lambda c: c.drop_vars("x"), GridMismatchError, "no x coordinates"),
         (lambda c: c.isel(x=0, drop=True), DimensionMissingError, "lacks the dimension x"),
         (lambda c: c.drop_vars("spatial_ref"), CRSMissingError, "spatial_ref"),

@@ -11,7 +11,8 @@ import zarr
 from openeo_nc import errors
 from openeo_nc.cubes.compress import compress_cube
 from openeo_nc.cubes.encode import encode_cube
-from openeo_nc.cubes.inspect import TileError, inspect_store, summary
+from openeo_nc.cubes.inspect import inspect_store
+from openeo_nc.cubes.measures import TileError, summary
 from openeo_nc.cubes.metrics import psnr
 from openeo_nc.cubes.payloads import payloads_of
 from openeo_nc.cubes.store import write_store

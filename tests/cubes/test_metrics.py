@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from openeo_nc.cubes.metrics import bpppb, mse, psnr, sam
+from openeo_nc.cubes.metrics import bpppb, max_error, mse, psnr, rmse, sam
 from openeo_nc.errors import DimensionMissingError, GridMismatchError, InvalidParameterError
 
 
@@ -51,6 +51,16 @@ def test_unsigned_differences_do_not_wrap():
     assert mse(x + np.uint16(3), x) == 9.0
 
 
+def test_rmse_and_the_largest_error():
+    x = np.array([[[1.0, 2.0], [np.nan, 4.0]]])
+    x_hat = np.array([[[1.5, 2.0], [99.0, 1.0]]])
+    assert rmse(x, x_hat) == pytest.approx(np.sqrt((0.25 + 0 + 9) / 3))
+    assert max_error(x, x_hat) == 3.0
+    assert max_error(x.astype(np.float32), x) == 0.0
+    a = xr.DataArray(x, dims=("bands", "y", "x"))
+    np.testing.assert_array_equal(max_error(a, a.copy(data=x_hat), dim="x"), [[0.5, 3.0]])
+
+
 def test_psnr_without_a_peak_takes_the_range_of_the_original():
     x = np.array([[[-3.0, 1.0, np.nan]]])
     assert psnr(x, x + 0.4, peak=None) == pytest.approx(20.0)
@@ -85,6 +95,8 @@ def test_a_lost_pixel_is_not_averaged_away(pair):
     x_hat = x_hat.copy()
     x_hat[0, 0, 0] = np.nan
     assert np.isnan(mse(x, x_hat))
+    assert np.isnan(rmse(x, x_hat))
+    assert np.isnan(max_error(x, x_hat))
     assert np.isnan(psnr(x, x_hat, peak=10000))
     assert np.isnan(sam(x, x_hat))
 
@@ -92,6 +104,7 @@ def test_a_lost_pixel_is_not_averaged_away(pair):
 def test_no_valid_pixel_gives_nan():
     x = np.full((2, 3, 3), np.nan)
     assert np.isnan(mse(x, x))
+    assert np.isnan(max_error(x, x))
     assert np.isnan(psnr(x, x, peak=1.0))
     assert np.isnan(sam(x, x))
 
@@ -119,9 +132,12 @@ def test_lazy_and_equal_on_cubes(pair):
     a, b = cube(x), cube(x_hat)
     over = ("bands", "y", "x")
     with dask.config.set(scheduler=must_not_compute):
-        lazy = [psnr(a, b, peak=10000, dim=over), mse(a, b, dim=over), sam(a, b, dim=over)]
+        lazy = [psnr(a, b, peak=10000, dim=over)]
+        lazy += [metric(a, b, dim=over) for metric in (mse, sam, rmse, max_error)]
     for metric, values in zip(
-        (lambda p, q: psnr(p, q, peak=10000), mse, sam), dask.compute(*lazy), strict=True
+        (lambda p, q: psnr(p, q, peak=10000), mse, sam, rmse, max_error),
+        dask.compute(*lazy),
+        strict=True,
     ):
         assert values.dims == ("t",)
         np.testing.assert_allclose(

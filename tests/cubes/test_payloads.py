@@ -85,4 +85,4 @@ def test_record_is_true_to_the_cube(compressed):
     assert payloads.scale_factor == 1.0
     assert payloads.dtype == np.uint16
     assert (payloads.window.ni, payloads.window.nj) == (3, 3)
-    assert repr(payloads) == "<Payloads fake-rgb q8 pixels 2x3x3 tiles>"
+    assert repr(payloads) == "<Payloads fake-rgb quality 8.0, pixels 2x3x3 tiles>"

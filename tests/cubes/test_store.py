@@ -17,6 +17,7 @@ import xarray as xr
 import zarr
 from distributed import Client, LocalCluster
 
+import openeo_nc.cubes.publishing as publishing_module
 import openeo_nc.cubes.staging as staging_module
 import openeo_nc.cubes.store as store_module
 from openeo_nc import errors
@@ -216,6 +217,126 @@ def test_a_folder_that_is_no_store_is_told_apart(tmp_path):
         latent_view(tmp_path / "p.zarr")
 
 
+# --- several codecs in one store ------------------------------------------------------------------
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    """A bounded store of the fake codec whose noisy tiles are others', and its cube."""
+    values = fakes.cube(48, 48, x0=600_000.0 - 160 * 5, dates=1).values.astype(np.int16)
+    # each patch as the one before: the fake codec's own, since it deflates
+    values[:, :, :16] = np.tile(values[:, :, :4, :4], (1, 1, 4, 12))
+    values[:, :, 32:, 16:32] = -7
+    cube = fakes.cube(48, 48, x0=600_000.0 - 160 * 5, dates=1, nodata=-7, dtype="int16")
+    compressed = compress_cube(cube.copy(data=values).chunk({"t": 1}), "fake-rgb", max_error=2)
+    return compressed, write_store(compressed, tmp_path / "s.zarr", self_contained=True)
+
+
+def test_payloads_of_several_codecs_are_counted_and_read_in_plain_xarray(mixed):
+    compressed, report = mixed
+    codecs = {form.codec for form in report.forms}
+    assert "fake-rgb" in codecs
+    assert codecs & {"sperr", "jpegxl", "pcodec"}
+    assert sum(form.payloads for form in report.forms) == report.tiles == 9
+    payloads = payloads_of(compressed).blocks.compute().ravel()
+    assert sum(form.bytes for form in report.forms) == sum(map(len, payloads))
+    assert (report.rate, report.quality, report.bound_held) == ({"max_error": 2.0}, None, True)
+    assert max(report.metrics["band_errors"]) <= 2
+    data = xr.open_zarr(report.path, mask_and_scale=False)["data"].sel(x=compressed.x)
+    np.testing.assert_array_equal(data.values, compressed.values)
+    assert data.attrs["nc:rate"] == {"max_error": 2.0}
+    assert "nc:quality" not in data.attrs
+
+
+def test_a_bounded_store_comes_back_with_what_was_asked_and_is_copied_as_it_is(mixed, tmp_path):
+    compressed, report = mixed
+    opened = open_cube(report.path)
+    assert payloads_of(opened).coding == payloads_of(compressed).coding
+    np.testing.assert_array_equal(opened.values, compressed.values)
+    again = write_store(opened, tmp_path / "copy.zarr")
+    assert again.forms == report.forms
+    assert again.rate == report.rate
+    np.testing.assert_array_equal(open_cube(again.path).values, compressed.values)
+
+
+@pytest.mark.parametrize("given", [{"max_error": 2}, {"target_psnr": 50}, {"target_ratio": 3}])
+def test_a_store_of_many_qualities_has_no_view_of_latents(tmp_path, given):
+    report = write_store(compress_cube(fakes.cube(), "fake-rgb", **given), tmp_path / "s.zarr")
+    with pytest.raises(errors.FormatUnsuitableError, match=r"no view as latents.*one quality"):
+        latent_view(report.path)
+    with pytest.raises(errors.FormatUnsuitableError, match="latents"):
+        open_cube(report.path, view="latents")
+    assert pixel_view(report.path).root == report.path
+    group = json.loads((report.path / "zarr.json").read_text())["attributes"]
+    assert group["nc:bitstream"] == 2
+    assert group["nc:rate"] == given
+
+
+def test_a_codec_without_latents_has_a_store_without_that_view(tmp_path):
+    report = write_store(compress_cube(fakes.cube(), "pcodec"), tmp_path / "s.zarr")
+    np.testing.assert_array_equal(open_cube(report.path).values, fakes.cube().values)
+    assert [form.codec for form in report.forms] == ["pcodec"]
+    with pytest.raises(errors.FormatUnsuitableError, match="no view as latents"):
+        latent_view(report.path)
+
+
+def test_whole_tiles_written_through_zarr_keep_the_bound(mixed):
+    compressed, report = mixed
+    array = zarr.open_array(report.path / "data", mode="r+")
+    noise = np.random.default_rng(8).integers(0, 9_000, (1, 3, 16, 16)).astype(np.int16)
+    array[:, :, 16:32, :16] = noise
+    found = zarr.open_array(report.path / "data", mode="r")[:]
+    assert np.abs(found[:, :, 16:32, :16].astype(int) - noise).max() <= 2
+    np.testing.assert_array_equal(found[:, :, :16], compressed.values[:, :, :16])
+
+
+def test_a_self_contained_store_brings_the_cards_of_all_its_codecs(mixed, monkeypatch):
+    """Where this installation knows none of the other codecs, those of the store serve."""
+    compressed, report = mixed
+    expected = compressed.values
+    known = registry.get_card
+    others = {spec.codec_id for spec in payloads_of(compressed).coding.others}
+    brought = {path.stem for path in (report.path / ".nc" / "cards").iterdir()}
+    assert brought == others
+    assert {form.codec for form in report.forms} <= others | {"fake-rgb"}
+
+    def unknown(codec_id):
+        if codec_id in others:
+            raise errors.CodecNotFoundError(f"unknown codec '{codec_id}'")
+        return known(codec_id)
+
+    loading._codecs.clear()
+    monkeypatch.setattr(registry, "get_card", unknown)
+    data = xr.open_zarr(report.path, mask_and_scale=False)["data"]
+    np.testing.assert_array_equal(data.values, expected)
+    loading._codecs.clear()
+    shutil.rmtree(report.path / ".nc" / "cards")
+    with pytest.raises(errors.CodecNotFoundError, match="unknown codec"):
+        data.compute()
+
+
+def test_a_store_from_before_rates_opens_as_ever(tmp_path):
+    """It names a quality and no other codecs, and says nothing of what was asked."""
+    compressed = compress_cube(fakes.cube(), "fake-rgb", 5.0)
+    path = write_store(compressed, tmp_path / "s.zarr").path
+    for document in path.rglob("zarr.json"):
+        found = json.loads(document.read_text())
+        for attributes in (found.get("attributes", {}), *consolidated(found)):
+            attributes.pop("nc:rate", None)
+        document.write_text(json.dumps(found))
+    assert "others" not in (path / "data" / "zarr.json").read_text()
+    np.testing.assert_array_equal(open_cube(path).values, compressed.values)
+    assert payloads_of(open_cube(path)).coding == payloads_of(compressed).coding
+    report = store_module.inspect_store(path)
+    assert (report.quality, report.rate, report.bound_held) == (5.0, {"quality": 5.0}, None)
+    assert xr.open_zarr(latent_view(path))["embeddings"].notnull().any()
+
+
+def consolidated(document):
+    metadata = document.get("consolidated_metadata") or {}
+    return [array.get("attributes", {}) for array in metadata.get("metadata", {}).values()]
+
+
 # --- how it is written ---------------------------------------------------------------------------
 
 
@@ -256,13 +377,13 @@ def test_an_embedding_is_encoded_once_and_decoded_never(tmp_path, codecs):
 def test_each_object_is_written_by_one_task_of_its_own(tmp_path, shard_tiles, monkeypatch):
     compressed = compress_cube(fakes.cube(60, 36), "fake-rgb", 5.0)
     written = []
-    real = staging_module.Staging.write
+    real = staging_module.FolderStaging.write
 
     def write(self, key, data):
         written.append(key)
         real(self, key, data)
 
-    monkeypatch.setattr(staging_module.Staging, "write", write)
+    monkeypatch.setattr(staging_module.FolderStaging, "write", write)
     plan = plan_store(compressed, tmp_path / "s.zarr", shard_tiles=shard_tiles)
     (report,) = dask.compute(plan.report)
     coded = {name for name in files(tmp_path / "s.zarr") if name.startswith("data/c/")}
@@ -467,7 +588,7 @@ def test_a_crash_at_any_line_leaves_nothing_or_the_store(tmp_path, monkeypatch):
     monkeypatch.setattr(
         store_module, "write_metadata", lambda folder, view, _: shutil.copytree(kept[view], folder)
     )
-    monkeypatch.setattr(staging_module.Staging, "discard", lambda self: None)
+    monkeypatch.setattr(staging_module.FolderStaging, "discard", lambda self: None)
     write_store(compressed, tmp_path / "complete", measure=False)
     complete = files(tmp_path / "complete")
 
@@ -482,7 +603,8 @@ def test_a_crash_at_any_line_leaves_nothing_or_the_store(tmp_path, monkeypatch):
         np.testing.assert_array_equal(open_cube(path).values, expected)
         return "store"
 
-    traced = {staging_module.__file__, store_module.__file__}
+    modules = (staging_module, store_module, publishing_module)
+    traced = {module.__file__ for module in modules}
     found = list(outcomes(10_000, traced, run, state))
     assert changes(found) == ["nothing", "store", "done"]
     assert len(found) > 100
@@ -494,7 +616,7 @@ def test_a_crash_while_replacing_leaves_the_old_store_or_the_new_one_or_nothing(
     for name, quality in (("old", 2.0), ("new", 5.0)):
         write_store(compress_cube(fakes.cube(), "fake-rgb", quality), tmp_path / name)
     contents = {name: content(tmp_path / name) for name in ("old", "new")}
-    monkeypatch.setattr(staging_module.Staging, "discard", lambda self: None)
+    monkeypatch.setattr(staging_module.FolderStaging, "discard", lambda self: None)
 
     def run(line):
         path = tmp_path / f"{line}" / "s.zarr"
@@ -567,7 +689,7 @@ def weighted(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path / "site")
     found = {**packages.packages(), "weighted": folder}
     for module in (packages, registry, weights):
-        monkeypatch.setattr(module, "packages", lambda: found)
+        monkeypatch.setattr(module, "packages", lambda group="": found)
 
     def fresh():
         loading._codecs.clear()
@@ -736,7 +858,7 @@ def test_a_plan_is_small(tmp_path):
 
     compressed = compress_cube(fakes.cube(), "fake-rgb", 5.0)
     plan = plan_store(compressed, tmp_path / "s.zarr")
-    sizes = [len(cloudpickle.dumps(part.dask.layers[part.key])) for part in plan.objects]
+    sizes = [len(cloudpickle.dumps(part.dask[part.key])) for part in plan.objects]
     assert max(sizes) < 5_000
 
 

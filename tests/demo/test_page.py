@@ -3,31 +3,14 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from markup import Balanced
 
-from openeo_nc.demo.chart import Curve, chart
-from openeo_nc.demo.page import DatePictures, Pictures, render, size
-
-VOID = {"meta", "img", "br", "line", "circle", "polyline"}
-
-
-class Balanced(HTMLParser):
-    """Fails on a tag that is closed but not open, and keeps what is left open."""
-
-    def __init__(self):
-        super().__init__()
-        self.open = []
-
-    def handle_starttag(self, tag, attrs):
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        if tag not in VOID:
-            assert self.open.pop() == tag
+from openeo_nc.demo.page import DatePictures, Pictures, render
+from openeo_nc.report.chart import Curve, chart
+from openeo_nc.report.html import size
 
 
 def picture():

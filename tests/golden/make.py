@@ -4,8 +4,8 @@
     python tests/golden/make.py CODEC_ID    also replaces those of one codec, after its weights
                                             changed before they were ever released
 
-Each payload of a codec, `<codec>--<case>.bin`, has an entry in golden.json (hash of the latents,
-hash of the weights) and its pixels in `<codec>--<case>.npz`. `entropy.npz` and `container.bin`
+Each payload of a codec, `<codec>--<case>.bin`, has an entry in golden.json (hash of the weights, and
+of the latents if the codec has any) and its pixels in `<codec>--<case>.npz`. `entropy.npz` and `container.bin`
 depend on no codec and are never replaced.
 """
 
@@ -23,8 +23,10 @@ sys.path.insert(0, str(FOLDER.parent))
 
 from tiles import dtypes, tile, usual
 
-from openeo_nc.codecs import bitstream, entropy
-from openeo_nc.codecs.base import Codec, Latents
+from openeo_nc.codecs import bitstream, entropy, payloads
+from openeo_nc.codecs.base import Codec, LatentCodec, Latents
+from openeo_nc.codecs.dates import encode_dates
+from openeo_nc.codecs.rate import Rate
 from openeo_nc.codecs.registry import list_codecs, open_codec
 
 
@@ -37,6 +39,8 @@ def latents_sha256(latents: Latents) -> str:
         latents.side,
         b"" if latents.mask is None else np.packbits(latents.mask).tobytes(),
     ]
+    if latents.residual is not None:
+        parts += [latents.residual.steps.tobytes(), latents.residual.values.tobytes()]
     return hashlib.sha256(b"|".join(parts)).hexdigest()
 
 
@@ -58,6 +62,27 @@ def cases(codec: Codec):
         holes = tile(card, 19, 21, dtype, seed=5, noise=300)
         holes[:, 3:6, 3:6] = np.nan
         yield "float", holes, {}
+        yield "float-bounded", holes, {"max_error": [2.5] * len(holes)}
+    bounds = [3, 0, *range(len(hole) - 2)]
+    yield "bounded", hole, {"max_error": bounds, "nodata": 0}
+    if codec.joins_dates:
+        dates = [hole, np.where(hole == 0, 0, hole + 90).astype(exact)]
+        dates[1][:, :3] = 0
+        yield "dates", dates, {"nodata": 0}
+        yield "dates-bounded", dates, {"max_error": bounds, "nodata": 0}
+
+
+def encoded(codec: Codec, x, options) -> bytes:
+    """The payload of a tile, or the one that several dates of it share."""
+    if not isinstance(x, list):
+        return (codec.encode_bounded if "max_error" in options else codec.encode)(x, **options)
+    rate = Rate.of(max_error=options.get("max_error"), bands=len(x[0]))
+    bodies = {
+        payloads.split(payload)[1]
+        for payload in encode_dates(codec, x, [rate] * len(x), nodata=options["nodata"])
+    }
+    (payload,) = bodies  # else they were better coded alone
+    return payload
 
 
 def write_codecs(replaced: set[str]) -> None:
@@ -70,14 +95,18 @@ def write_codecs(replaced: set[str]) -> None:
             name = f"{card.codec_id}--{case}"
             if name in listed and card.codec_id not in replaced:
                 continue
-            payload = codec.encode(x, **options)
+            payload = encoded(codec, x, options)
             (FOLDER / f"{name}.bin").write_bytes(payload)
             np.savez_compressed(FOLDER / f"{name}.npz", pixels=codec.decode(payload))
             listed[name] = {
                 "codec": card.codec_id,
                 "weights_sha256": card.weights_sha256,
-                "latents_sha256": latents_sha256(codec.unpack(payload)),
             }
+            if isinstance(codec, LatentCodec):
+                latents = codec.unpack(payload)
+                listed[name]["latents_sha256"] = latents_sha256(latents)
+                if latents.dates > 1:
+                    listed[name]["dates"] = latents.dates
     path.write_text(json.dumps(dict(sorted(listed.items())), indent=2) + "\n")
 
 

@@ -227,3 +227,44 @@ def test_embeddings_are_a_cube_to_the_processes_of_others(registry, codecs, cata
     ):
         assert found.embedding.values.tolist() == ["e005", "e001"]
         np.testing.assert_array_equal(found.transpose(*encoded.dims).values, expected)
+
+
+def test_a_bound_in_reflectance_holds_in_every_file_that_is_saved(
+    registry, codecs, catalogue, tmp_path
+):
+    import xarray as xr
+
+    bounds = [0.004, 0.001, 0.0002]
+    graph = {
+        "load": load(catalogue, bands=BANDS),
+        "small": step("compress_cube", "load", codec="fake-rgb", max_error=bounds),
+        "store": step("save_result", "small", format="ZARR"),
+        "save": result(step("save_result", "small", format="GTIFF")),
+    }
+    store, tiffs = run_graph(graph, tmp_path / "out", registry=registry)
+    assert store["report"]["rate"] == {"max_error": bounds}
+    assert store["report"]["bound_held"] is True
+    plain = xr.open_zarr(store["path"])["data"]
+    again = execute({"load": result(load(f"{store['path']}/item.json"))}, registry=registry)
+    inside = plain.sel(x=again.x, y=again.y)
+    for date, path in enumerate(tiffs["files"]):
+        expected = reflectance(catalogue, date)
+        with rasterio.open(path) as file:
+            found = file.read()
+        for saved in (found, inside[date].values, again[date].values):
+            np.testing.assert_array_equal(np.isnan(saved), np.isnan(expected))
+            # rasterio's reads are float64, the cube's numbers float32
+            error = np.nanmax(np.abs(saved - expected.astype(np.float32)), axis=(1, 2))
+            assert (error <= bounds).all()
+
+
+def test_a_bound_that_conversion_breaks_names_tile_and_way_out(registry, codecs, catalogue):
+    graph = {
+        "load": load(catalogue, bands=BANDS),
+        "small": result(step("compress_cube", "load", codec="fake-rgb", max_error=1e-9)),
+    }
+    with pytest.raises(errors.InvalidParameterError, match=r"date \d, row.*klt-dct"):
+        execute(graph, registry=registry).compute()
+    with pytest.raises(errors.InvalidParameterError, match=r"small.*max_error.*minimum"):
+        graph["small"]["arguments"]["max_error"] = -1
+        execute(graph, registry=registry)

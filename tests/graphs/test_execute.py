@@ -228,8 +228,8 @@ def test_errors_name_the_node_and_keep_their_type(registry):
 
 
 def test_errors_of_other_packages_become_typed_and_keep_openeos_code(registry):
-    graph = chain(("reduce_dimension", {"dimension": "z", "reducer": MEAN}))
-    with pytest.raises(errors.ProcessFailedError, match=r"^node 'n0' \(reduce_dimension\)") as info:
+    graph = chain(("drop_dimension", {"name": "z"}))
+    with pytest.raises(errors.ProcessFailedError, match=r"^node 'n0' \(drop_dimension\)") as info:
         execute(graph, registry=registry)
     assert info.value.code == "DimensionNotAvailable"
     assert info.value.http_status == 400

@@ -5,6 +5,7 @@ boadella       12 dates of one place, EPSG:4326 with pixels that are not square;
 terramind      three places whose pixels are off the grid of the CRS origin, each in a zone of
                its own; one COG a band (`eo:bands`, `raster:bands`, `proj:epsg`). One place
                carries the offset of processing baseline 04.00
+radar          Sentinel-1 of the same places, in dB; one file an item, `VV` and `VH` (STAC 1.1)
 bigearthnet    four patches; one COG a band at its native 10, 20 or 60 m
 t29unu         a scene at 60 m with the offset of baseline 04.00, cloud, sea, and no data
 """
@@ -39,6 +40,7 @@ def build(shared_data, folder):
     builders = {
         "boadella": (_whole, "s2/boadella_l2a"),
         "terramind": (_split, "s2/majortom_l2a"),
+        "radar": (_radar, "s1/majortom_rtc"),
         "bigearthnet": (_split_native, "s2/bigearthnet_l2a"),
         "t29unu": (_scene, "s2/t29unu_l2a_60m"),
     }
@@ -69,7 +71,7 @@ def served(*collections):
         # rustac would follow the links to items from the folder that it runs in.
         bare = collection.with_name("unlinked.json")
         bare.write_text(json.dumps(json.loads(collection.read_text()) | {"links": []}))
-        files += [bare, *sorted(collection.parent.glob("items/*.json"))]
+        files += [bare, *map(_absolute, sorted(collection.parent.glob("items/*.json")))]
     process = subprocess.Popen(
         [program, "serve", "--addr", f"127.0.0.1:{port}", *map(str, files)],
         stdout=subprocess.DEVNULL,
@@ -82,6 +84,17 @@ def served(*collections):
     finally:
         process.terminate()
         process.wait(10)
+
+
+def _absolute(path):
+    """The item in a file of its own, whose assets are found from wherever it is read."""
+    item = json.loads(path.read_text())
+    for asset in item["assets"].values():
+        asset["href"] = str((path.parent / asset["href"]).resolve())
+    target = path.parent.parent / "served" / path.name
+    target.parent.mkdir(exist_ok=True)
+    target.write_text(json.dumps(item))
+    return target
 
 
 def _wait_for(url, process, seconds=20):
@@ -114,6 +127,13 @@ def _whole(shared_data, folder, path, entry):
     asset["bands"] = [{"name": name} for name in names]
     asset |= {"raster:scale": entry["scale"], "raster:offset": 0}
     return scenes.item(Path(path).stem, _when(entry), {"data": asset}, crs)
+
+
+def _radar(shared_data, folder, path, entry):
+    """Decibels as they are; the date is a few days from that of the other sensor."""
+    item = _whole(shared_data, folder, path, entry | {"scale": 1, "date": "2020-07-04"})
+    item["assets"]["data"]["data_type"] = "float32"
+    return item
 
 
 def _split(shared_data, folder, path, entry, factors=None):

@@ -35,7 +35,7 @@ def test_a_compressed_store_is_loaded_again_and_used(collection, shared_data, tm
         "save": save("small", "ZARR"),
     }
     (saved,) = run_graph({"process_graph": compress}, tmp_path / "compressed")
-    assert saved["report"]["codec"] == "s2l2a-hyperprior"
+    assert saved["report"]["codec"] == "s2l2a-restoration"
     assert saved["report"]["bpppb"] < 3
 
     again = {"url": f"{saved['path']}/item.json", "bands": ["B04", "B08"]}

@@ -7,12 +7,12 @@ import json
 import pytest
 
 from openeo_nc.codecs.registry import list_codecs
-from openeo_nc.training.train import CONFIG
+from openeo_nc.training.run import CONFIGS
 
 
 @pytest.fixture(scope="module")
 def split():
-    return json.loads((CONFIG.parents[1] / "splits" / "s2l2a.json").read_text(encoding="utf-8"))
+    return json.loads((CONFIGS.parent / "splits" / "s2l2a.json").read_text(encoding="utf-8"))
 
 
 def files(split, *sides):
@@ -27,7 +27,7 @@ def test_every_set_has_its_licence_in_the_split(split):
 
 def test_cards_carry_the_attributions_of_what_they_were_trained_on(split):
     assert any("Copernicus Sentinel data" in text for text in split["attributions"])
-    for card in list_codecs():
+    for card in [card for card in list_codecs() if card.weights]:
         assert set(split["attributions"]) <= set(card.attributions), card.codec_id
 
 

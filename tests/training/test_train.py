@@ -13,11 +13,13 @@ from rasterio.transform import from_origin
 from openeo_nc.cli import main
 from openeo_nc.codecs import weights
 from openeo_nc.codecs.hyperprior import HyperpriorCodec
-from openeo_nc.codecs.registry import parse_card
+from openeo_nc.codecs.registry import open_codec, parse_card
+from openeo_nc.codecs.restoration import RestorationCodec
 from openeo_nc.errors import InvalidParameterError, NoDataAvailableError
 from openeo_nc.training import data as samples
+from openeo_nc.training.run import CONFIGS, train_codec
 from openeo_nc.training.split import load_split, split_folder
-from openeo_nc.training.train import CONFIG, read_config
+from openeo_nc.training.train import read_config
 
 
 def write_tile(path, seed, size=160):
@@ -42,13 +44,13 @@ def folder(tmp_path_factory):
 
 
 def small_config(tmp_path):
-    config = json.loads(CONFIG.read_text())
+    config = json.loads((CONFIGS / "s2l2a-hyperprior.json").read_text())
     config |= {"batch": 2, "crop": 64, "warm_up": 2, "evaluate_every": 4, "place_weights": {}}
     config["widths"] = {
         "latents": 96, "transform": 16, "analysis_blocks": 1, "synthesis_blocks": 1,
         "hyper": 4, "context": 8, "slices": [16, 80],
     }  # fmt: skip
-    config["split"] = str(CONFIG.parents[1] / "splits" / "s2l2a.json")
+    config["split"] = str(CONFIGS.parent / "splits" / "s2l2a.json")
     path = tmp_path / "config.json"
     path.write_text(json.dumps(config))
     return path
@@ -118,6 +120,35 @@ def test_repeated_pixels_are_interpolated_and_ten_metre_bands_are_left():
 
 
 def test_the_shipped_configuration_is_read():
-    config = read_config(CONFIG)
-    assert (CONFIG.parent / config.split).is_file()
+    config = read_config(CONFIGS / "s2l2a-hyperprior.json")
+    assert (CONFIGS / config.split).is_file()
     assert sum(config.widths["slices"]) == config.widths["latents"]
+
+
+def test_a_short_run_ships_a_restoration(folder, tmp_path):
+    config = json.loads((CONFIGS / "s2l2a-restoration.json").read_text())
+    config |= {"crops": 6, "batch": 2, "width": 16, "blocks": 1, "evaluate_every": 4}
+    config |= {"place_weights": {}, "split": str(CONFIGS.parent / "splits" / "s2l2a.json")}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    out = tmp_path / "run"
+    arguments = ["--data", str(folder), "--config", str(tmp_path / "config.json")]
+    result = CliRunner().invoke(
+        main, ["train", *arguments, "--out", str(out), "--steps", "6", "--threads", "1"]
+    )
+    assert result.exit_code == 0, result.output
+    card = parse_card(json.loads((out / "cards" / "s2l2a-restoration.json").read_text()))
+    codec = RestorationCodec(card, weights.load(card, [out / "weights"]), None)
+    with rasterio.open(folder / "steppe.tif") as file:
+        x = file.read()
+    payload = codec.encode(x, 5.0)
+    assert card.evaluation["bytes"]["steppe"]["steppe"]["5"]["bytes"] == len(payload)
+    universal = open_codec("klt-dct")
+    plain = universal.decode(universal.encode(x, 5.0))
+    errors = [np.mean((a.astype(float) - x) ** 2) for a in (codec.decode(payload), plain)]
+    assert errors[0] <= 1.001 * errors[1]
+    assert [row["step"] for row in card.evaluation["curve"]] == [4, 6]
+
+
+def test_a_configuration_is_a_shipped_one_or_a_file(folder, tmp_path):
+    with pytest.raises(InvalidParameterError, match="s2l2a-restoration"):
+        train_codec("nonesuch", folder, tmp_path / "run")

@@ -14,7 +14,8 @@ from collections import Counter
 
 import numpy as np
 
-from openeo_nc.codecs.base import Codec, Latents
+from openeo_nc.codecs.base import LatentCodec, Latents
+from openeo_nc.codecs.residual import Residual
 from openeo_nc.errors import (
     BandMismatchError,
     DataTypeUnsupportedError,
@@ -45,7 +46,7 @@ def _count(what):
             log.write(f"{what} {os.getpid()}\n")
 
 
-class FakeCodec(Codec):
+class FakeCodec(LatentCodec):
     def __init__(self, card):
         self.card = card
 
@@ -76,23 +77,14 @@ class FakeCodec(Codec):
             mask=mask, nodata=None if floats else nodata,
         )  # fmt: skip
 
-    def synthesise(self, latents):
+    def reconstruct(self, latents):
         _count("synthesise")
         s = self.card.stride
         bands, height, width = latents.shape
         rows, columns = latents.y.shape[1:]
         cells = latents.y * self.embedding_step(latents.quality)
         cells = cells.reshape(bands, s, s, rows, columns).transpose(0, 3, 1, 4, 2)
-        x = cells.reshape(bands, rows * s, columns * s)[:, :height, :width]
-        if not np.issubdtype(latents.dtype, np.floating):
-            info = np.iinfo(latents.dtype)
-            x = np.rint(x).clip(info.min, info.max)
-        x = x.astype(latents.dtype)
-        if latents.nodata is not None:
-            x[x == latents.nodata] += 1  # valid pixels must not turn into no data
-        if latents.mask is not None:
-            x[latents.mask] = np.nan if latents.nodata is None else latents.nodata
-        return x
+        return cells.reshape(bands, rows * s, columns * s)[:, :height, :width]
 
     def pack(self, latents):
         _count("pack")
@@ -101,10 +93,14 @@ class FakeCodec(Codec):
             "dtype": latents.dtype.name, "basis": latents.basis, "nodata": latents.nodata,
             "y": latents.y.shape, "mask": latents.mask is not None,
         }  # fmt: skip
-        text = json.dumps(head).encode()
         body = latents.y.astype("<i4").tobytes()
         if latents.mask is not None:
             body += np.packbits(latents.mask).tobytes()
+        if latents.residual is not None:
+            residual = latents.residual.to_bytes(latents.mask)
+            head["residual"] = len(residual)
+            body += residual
+        text = json.dumps(head).encode()
         return b"FAKE" + struct.pack("<I", len(text)) + text + zlib.compress(body)
 
     def unpack(self, payload):
@@ -118,11 +114,16 @@ class FakeCodec(Codec):
         body = zlib.decompress(payload[8 + size :])
         count = int(np.prod(head["y"]))
         y = np.frombuffer(body[: 4 * count], "<i4").reshape(head["y"]).astype(np.int32)
-        mask = None
+        mask, residual = None, None
+        if size := head.get("residual"):
+            residual, body = body[-size:], body[:-size]
         if head["mask"]:
             bits = np.unpackbits(np.frombuffer(body[4 * count :], np.uint8))
             mask = bits[: int(np.prod(head["shape"]))].reshape(head["shape"]).astype(bool)
+        shape = tuple(head["shape"])
+        if residual is not None:
+            residual = Residual.from_bytes(residual, shape, mask)
         return Latents(
-            y=y, quality=head["quality"], shape=tuple(head["shape"]), dtype=np.dtype(head["dtype"]),
-            basis=head["basis"], mask=mask, nodata=head["nodata"],
+            y=y, quality=head["quality"], shape=shape, dtype=np.dtype(head["dtype"]),
+            basis=head["basis"], mask=mask, nodata=head["nodata"], residual=residual,
         )  # fmt: skip

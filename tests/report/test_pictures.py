@@ -7,9 +7,10 @@ import warnings
 import numpy as np
 import pytest
 import rasterio
+import xarray as xr
 from rasterio.errors import NotGeoreferencedWarning
 
-from openeo_nc.demo import pictures
+from openeo_nc.report import pictures
 
 
 @pytest.mark.parametrize("channels", [3, 4])
@@ -53,7 +54,8 @@ def test_embedding_colours_share_one_rotation():
     values = np.random.default_rng(0).normal(size=(2, 6, 8, 9))
     values[1, :, :3, :3] = values[0, :, :3, :3]
     values[1, :, 7, 8] = np.nan
-    first, second = pictures.principal_colours(values)
+    cube = xr.DataArray(values, dims=("t", "embedding", "y", "x"))
+    first, second = pictures.principal_colours(cube)
     np.testing.assert_array_equal(first[:3, :3], second[:3, :3])
     assert second[7, 8, 3] == 0
 

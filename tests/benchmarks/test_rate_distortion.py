@@ -12,7 +12,8 @@ import rasterio
 from rasterio.transform import from_origin
 
 from openeo_nc.benchmarks import rate_distortion
-from openeo_nc.benchmarks.rate_distortion import measure, rate_at, run, summarise
+from openeo_nc.benchmarks.curves import bd_rate, rate_at
+from openeo_nc.benchmarks.rate_distortion import measure, run, summarise
 from openeo_nc.benchmarks.rate_distortion_output import table
 from openeo_nc.benchmarks.tiles import from_folder, from_split
 from openeo_nc.errors import (
@@ -113,6 +114,21 @@ def test_rate_at_equal_psnr():
     assert rate_at([], 40) is None
 
 
+def test_bd_rate():
+    ours = [(0.1 * 2 ** (p / 3), 37.0 + p) for p in range(12)]
+    theirs = [(1.25 * rate, psnr) for rate, psnr in ours[2:]]
+    found = bd_rate(ours, theirs)
+    assert found.percent == pytest.approx(100 * (1 / 1.25 - 1))
+    assert (found.low, found.high) == (39.0, 48.0)
+    # a difference that grows from 0 to log 2 over the range: its mean is half of that
+    growing = [(rate * 2 ** ((psnr - 37) / 11), psnr) for rate, psnr in ours]
+    assert bd_rate(growing, ours).percent == pytest.approx(100 * (2**0.5 - 1))
+    assert bd_rate(ours, ours).percent == pytest.approx(0)
+    assert bd_rate(ours, ours[:1]) is None
+    assert bd_rate(ours, [(1.0, 60.0), (2.0, 63.0)]) is None
+    assert bd_rate([(1.0, None)], ours) is None
+
+
 def test_report_table_and_files(folder, tmp_path):
     out = tmp_path / "out"
     report = run(tiles=folder, codecs=rate_distortion.RIVALS, out=out, progress=False)
@@ -125,6 +141,11 @@ def test_report_table_and_files(folder, tmp_path):
     mean = next(m for m in report["means"] if (m["codec"], m["quality"]) == ("klt-jpeg2000", 60))
     assert mean["bytes"] == sum(r["bytes"] for r in rows)
     assert mean["psnr"] == pytest.approx(sum(r["psnr"] for r in rows) / 2)
+    places = {(r["codec"], r["rival"]): r["percent"] for r in report["bd_rate"]}
+    assert places["klt-jpeg2000-joint", "klt-jpeg2000"] < -5
+    assert ("klt-jpeg2000", "klt-jpeg2000") not in places
+    at = [r for r in report["at_psnr"] if r["psnr"] == 46]
+    assert min(r["of_best_classical"] for r in at) == 1
     text = table(report)
     assert f"{mean['bpppb']:.3f} @ {mean['psnr']:.2f}" in text
     assert "scene (2 tiles)" in text
@@ -163,8 +184,9 @@ def test_places_offsets_and_registered_codecs(data, pixels, monkeypatch):
     assert [m["quality"] for m in exact] == [1, 2] * 3
     assert all(m["psnr"] is None for m in exact)  # infinite
     levels = {m["quality"] for m in report["means"] if m["codec"] == "jpeg2000-bands"}
-    assert levels == {54, 57, 60, 63, 66}  # a plain list is for registered codecs
+    assert levels == {54, 57, 60, 63, 66, 69, 72, 78, 84, 90}  # a list is for registered codecs
     assert "zip" in table(report)
+    assert report["classical"] == ["zip", "jpeg2000-bands"]
     with pytest.raises(InvalidParameterError, match="1 to 3"):
         run(*data, codecs=("zip",), qualities={"zip": [9]}, progress=False)
 
