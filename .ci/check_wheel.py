@@ -1,5 +1,6 @@
 """Run by .ci/wheel with the installed wheel: `write STORE`, then in a fresh process `read STORE`."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -40,6 +41,7 @@ def write(store: Path) -> None:
     for folder in (resources.process_definitions(), resources.udfs()):
         assert package in folder.parents, f"not in the wheel: {folder}"
     assert list(resources.process_definitions().glob("*.json"))
+    check_page(package / "server" / "static")
 
     x = tile()
     codec = openeo_nc.open_codec("auto", bands=["B02", "B03", "B08"])
@@ -57,6 +59,19 @@ def write(store: Path) -> None:
     lazy = openeo_nc.compress_cube(cube.chunk({"y": 64, "x": 64}))
     write_store(lazy, store)
     print(f"one tile: {x.nbytes} bytes to {len(payload)}")
+
+
+def check_page(static: Path) -> None:
+    """Wheels built after `make page` have the page, with all that it names."""
+    if not (static / "index.html").is_file():
+        print("no page in the wheel: `make page` was not run before it was built")
+        return
+    index = (static / "index.html").read_text(encoding="utf-8")
+    named = re.findall(r'(?:src|href)="\./([^"]+)"', index)
+    assert any(name.endswith(".js") for name in named), index
+    missing = [name for name in named if not (static / name).is_file()]
+    assert not missing, f"not in the wheel: {missing}"
+    print(f"the page is in the wheel, {sum(1 for _ in static.rglob('*.*'))} files")
 
 
 def read(store: Path) -> None:
