@@ -12,8 +12,38 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import dask
 import pytest
+import pytest_timeout
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+class _AtOnce:
+    """Names what fails when it fails: a run that is cut off prints no summary."""
+
+    def __init__(self, terminal) -> None:
+        self.terminal = terminal
+
+    def pytest_runtest_logreport(self, report) -> None:
+        if report.outcome in ("failed", "rerun"):
+            crash = getattr(report.longrepr, "reprcrash", None) or report.longrepr
+            why = str(getattr(crash, "message", crash)).strip().splitlines() or [""]
+            self.terminal.ensure_newline()
+            self.terminal.write_line(f"{report.outcome}: {report.nodeid} ({report.when}): {why[0]}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config) -> None:
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if terminal is not None and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_AtOnce(terminal))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item) -> None:
+    """Limit the time of a second try too: pytest-timeout sets its timer once a test."""
+    if getattr(item, "execution_count", 1) > 1:
+        settings = pytest_timeout._get_item_settings(item)
+        item.ihook.pytest_timeout_set_timer(item=item, settings=settings)
 
 
 def _shared_folder() -> Path:
