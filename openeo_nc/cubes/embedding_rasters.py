@@ -12,13 +12,15 @@ CRS and transform.
 
 from __future__ import annotations
 
+import io
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import PurePosixPath
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import dask.array as da
 import numpy as np
@@ -31,7 +33,6 @@ from rasterio.windows import Window
 from openeo_nc.cubes.dims import EMBEDDING, T, X, Y
 from openeo_nc.cubes.embedding_codes import QUANTIZATION, dequantised, of_text, text_of
 from openeo_nc.cubes.embedding_cog import ATTRIBUTES, LABELS, SCALE_FILE, TAG
-from openeo_nc.cubes.places import is_url
 from openeo_nc.cubes.remote_file import Source
 from openeo_nc.errors import AssetMissingError, FormatUnsuitableError
 from openeo_nc.models.quantisation import NODATA, quantiser
@@ -40,6 +41,8 @@ Array = npt.NDArray[Any]
 ALPHAEARTH = 64
 """Bands of AlphaEarth."""
 _SIDE = 256
+_ROWS = 64
+"""Of a NumPy file, whose rows lie together, a block is so many whole ones."""
 
 
 class WindowReader(Protocol):
@@ -164,15 +167,19 @@ def open_tile(
     }
     names = [f"band_{i}" for i in range(shape[2])]
     read = partial(_tile_window, tile, scales)
-    return lazily(read, grid, names, attrs, year_of(href) if moment is None else moment)
+    when = year_of(href) if moment is None else moment
+    return lazily(read, grid, names, attrs, when, block=(_ROWS, shape[1]))
 
 
 def lazily(
     read: WindowReader, grid: Grid, names: Sequence[str], attrs: dict[str, Any],
-    moment: pd.Timestamp | None,
+    moment: pd.Timestamp | None, block: tuple[int, int] = (_SIDE, _SIDE),
 ) -> xr.DataArray:  # fmt: skip
     """The cube `(t, embedding, y, x)` of what a reader gives; without t if the moment is unknown."""
-    sides = tuple(tuple(min(_SIDE, n - start) for start in range(0, n, _SIDE)) for n in grid.shape)
+    sides = tuple(
+        tuple(min(side, n - start) for start in range(0, n, side))
+        for n, side in zip(grid.shape, block, strict=True)
+    )
     data = da.map_blocks(
         _block, read=read, chunks=((len(names),), *sides), dtype=np.dtype(np.float32),
         meta=np.empty((0,) * 3, np.float32),
@@ -216,11 +223,13 @@ def _raster_window(
 
 
 def _window(href: str, upward: bool, rows: slice, columns: slice) -> Array:
-    """`(bands, rows, columns)` of a file as it is, north-up."""
+    """`(bands, rows, columns)` of a file, north-up; no data of floats is NaN, codes are as they are."""
     with rasterio.open(href) as file:
         first = file.height - rows.stop if upward else rows.start
         height, width = rows.stop - rows.start, columns.stop - columns.start
         values: Array = file.read(window=Window(columns.start, first, width, height))
+        if values.dtype.kind == "f" and file.nodata is not None:
+            values[values == file.nodata] = np.nan
     return values[:, ::-1] if upward else values
 
 
@@ -236,38 +245,50 @@ def _scale_file(href: str, moment: str | None) -> str:
 def _tile_window(
     tile: Source, scales: Source, rows: slice, columns: slice
 ) -> npt.NDArray[np.float32]:
-    values = _array(tile)[rows, columns]
-    factor = _array(scales)[rows, columns]
+    values, factor = (_rows(source, rows)[:, columns] for source in (tile, scales))
     factor = factor[..., None] if factor.ndim == 2 else factor
     vectors = values.astype(np.float32) * np.where(np.isfinite(factor), factor, np.nan)
     vectors[(values == NODATA).all(-1)] = np.nan
     return np.ascontiguousarray(vectors.transpose(2, 0, 1), np.float32)
 
 
-def _array(source: Source) -> Array:
-    """An array in a NumPy file; of local files only what is looked at is read."""
-    if not is_url(source.href):
-        return np.asarray(np.load(source.href, mmap_mode="r", allow_pickle=False))
+def _rows(source: Source, rows: slice) -> Array:
+    """Rows of an array in a NumPy file; of one in C order no others are fetched."""
     with source.open() as file:
-        return np.asarray(np.load(file, allow_pickle=False))
+        shape, fortran, dtype = _head(source, file)
+        if fortran:
+            file.seek(0)
+            return np.asarray(np.load(file, allow_pickle=False)[rows])
+        row = math.prod(shape[1:]) * dtype.itemsize
+        file.seek(rows.start * row, io.SEEK_CUR)
+        data = file.read((rows.stop - rows.start) * row)
+    return np.frombuffer(data, dtype).reshape(-1, *shape[1:])
 
 
 def _header(source: Source) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Shape and dtype of a NumPy file."""
     try:
         with source.open() as file:
-            version = np.lib.format.read_magic(file)
-            reader = (
-                np.lib.format.read_array_header_1_0
-                if version == (1, 0)
-                else np.lib.format.read_array_header_2_0
-            )
-            shape, _, dtype = reader(file)
+            shape, _, dtype = _head(source, file)
             return shape, dtype
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise AssetMissingError(
             f"{source.href} cannot be opened as a NumPy file: {error}"
         ) from error
+
+
+def _head(source: Source, file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, order (true: Fortran's) and dtype of an open NumPy file, which is left at its data."""
+    try:
+        version = np.lib.format.read_magic(file)
+        one = version == (1, 0)
+        read = np.lib.format.read_array_header_1_0 if one else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read(file)
+    except ValueError as error:
+        raise AssetMissingError(f"{source.href} is no NumPy file: {error}") from error
+    if dtype.hasobject:
+        raise FormatUnsuitableError(f"{source.href} holds Python objects, which are not loaded.")
+    return shape, fortran, dtype
 
 
 def _landmasks(href: str) -> list[str]:

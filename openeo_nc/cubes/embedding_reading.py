@@ -10,6 +10,7 @@ STAC (JSON, or any other URL)      Items whose asset `embeddings` is one of thes
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -72,10 +73,9 @@ def load_vectors(
     query = query or Query()
     suffix = _suffix(url)
     if suffix or _is_store(url):
-        cube = _open(url, suffix, query, None, landmask)
+        cube = _within(_open(url, suffix, query, None, landmask), query)
     else:
         cube = _of_items(url, query)
-    cube = _within(cube, query)
     return cube if dimensions is None else _selected(cube, dimensions, url)
 
 
@@ -114,7 +114,7 @@ def _open(
 
 
 def _of_items(url: str, query: Query) -> xr.DataArray:
-    cubes = []
+    cubes, empty = [], None
     for item in find_items(url, query):
         asset = _asset(item)
         href = str(asset["href"])
@@ -122,8 +122,16 @@ def _of_items(url: str, query: Query) -> xr.DataArray:
             raise AssetMissingError(
                 f"The embeddings of item '{item.get('id')}' ({href}) are of no format that is read."
             )
-        moment = pd.Timestamp(period(item)[0])
-        cubes.append(_within(_open(href, suffix, query, moment, of=url), query))
+        first, last = period(item)
+        # a raster has the one date that its Item gives it, which matched as the period that it is of
+        asked = replace(query, temporal=None) if suffix and first != last else query
+        try:
+            cube = _open(href, suffix, query, pd.Timestamp(first), of=url)
+            cubes.append(_within(cube, asked))
+        except NoDataAvailableError as error:  # an Item's box is wider than its patches
+            empty = error
+    if not cubes and empty is not None:
+        raise empty
     return joined(cubes)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import dask
@@ -160,6 +161,91 @@ def test_neighbours_and_years_are_joined(alphaearth, tmp_path):
     whole[1, :, 10:, :30] = np.where(np.isnan(own), expected, own)
     whole[0, :, 10:, :30] = expected
     np.testing.assert_allclose(cube.values, whole, rtol=1e-6)
+
+
+def test_an_item_without_patches_in_the_extent_is_passed_over(alphaearth, tmp_path):
+    """Its box in degrees is wider than its pixels, as of neighbours in UTM; none at all is an error."""
+    path, expected = alphaearth
+    east = path.with_name("east.tiff")
+    with rasterio.open(path) as file:
+        profile, codes = file.profile, file.read()
+    with rasterio.open(
+        east, "w", **{**profile, "transform": Affine(10, 0, 600_300, 0, 10, 5_000_000)}
+    ) as file:
+        file.write(codes)
+    features = [
+        {
+            "type": "Feature", "stac_version": "1.0.0", "id": p.stem, "links": [],
+            "geometry": None, "bbox": [4.0, 45.0, 4.5, 45.5],
+            "properties": {"datetime": "2024-07-01T00:00:00Z"},
+            "assets": {"embeddings": {"href": str(p)}},
+        }
+        for p in (path, east)
+    ]  # fmt: skip
+    found = tmp_path / "items.json"
+    found.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    box = {"west": 600_050, "south": 5_000_100, "east": 600_100, "north": 5_000_300, "crs": 32631}
+    cube = load_embeddings(str(found), box)
+    np.testing.assert_allclose(cube.values[0], expected[:, 10:30, 5:10], rtol=1e-6)
+    with pytest.raises(NoDataAvailableError):
+        load_embeddings(str(found), {**box, "west": 605_000, "east": 605_100})
+
+
+def test_a_season_of_an_annual_item_has_the_vectors_of_its_year(alphaearth, tmp_path):
+    path, expected = alphaearth
+    item = {
+        "type": "Feature", "stac_version": "1.0.0", "id": "a", "links": [], "geometry": None,
+        "properties": {
+            "datetime": None,
+            "start_datetime": "2024-01-01T00:00:00Z", "end_datetime": "2025-01-01T00:00:00Z",
+        },
+        "assets": {"embeddings": {"href": str(path)}},
+    }  # fmt: skip
+    (tmp_path / "item.json").write_text(json.dumps(item))
+    cube = load_embeddings(str(tmp_path / "item.json"), None, ["2024-06-01", "2024-09-01"])
+    assert cube.t.values[0] == np.datetime64("2024-01-01")
+    np.testing.assert_allclose(cube.values[0], expected, rtol=1e-6)
+    with pytest.raises(NoDataAvailableError):
+        load_embeddings(str(tmp_path / "item.json"), None, ["2026-06-01", "2026-09-01"])
+
+
+def test_no_data_of_floats_is_none(tmp_path):
+    v = embedding_cubes.vectors(12, 6).T.reshape(6, 3, 4).astype(np.float32)
+    v[:, 1, 2] = -9999
+    path = tmp_path / "floats.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", dtype="float32", count=6, height=3, width=4, nodata=-9999,
+        crs="EPSG:32631", transform=Affine(10, 0, 600_000, 0, -10, 5_000_000),
+    ) as file:  # fmt: skip
+        file.write(v)
+    np.testing.assert_array_equal(load_vectors(str(path)).values, np.where(v == -9999, np.nan, v))
+
+
+def test_of_a_tile_of_tessera_on_the_web_only_rows_that_are_wanted_are_fetched(
+    tmp_path, monkeypatch
+):
+    from openeo_nc.cubes import embedding_rasters
+    from openeo_nc.cubes.remote_file import Source
+
+    codes = np.random.default_rng(2).integers(-127, 128, (200, 12, 128)).astype(np.int8)
+    for i, saved in enumerate((codes, np.asfortranarray(codes))):
+        path = tmp_path / f"{i}.npy"
+        np.save(path, saved)
+        read = embedding_rasters._rows(Source(href=str(path)), slice(130, 150))
+        np.testing.assert_array_equal(read, codes[130:150])
+
+    fetched = []
+
+    class Counting(io.BytesIO):
+        def read(self, count=-1):
+            data = super().read(count)
+            fetched.append(len(data))
+            return data
+
+    data = (tmp_path / "0.npy").read_bytes()
+    monkeypatch.setattr(Source, "open", lambda self: Counting(data))
+    embedding_rasters._rows(Source(href="https://a.example/0.npy"), slice(130, 150))
+    assert sum(fetched) <= 20 * 12 * 128 + 256
 
 
 @pytest.mark.parametrize("per_value", [False, True])
