@@ -396,6 +396,12 @@ class EmbeddingNotDecodableError(OpenEONCError, ValueError):
     code, http_status = "EmbeddingNotDecodable", 400
 
 
+class EmbeddingsIncomparableError(OpenEONCError, ValueError):
+    """Vectors of different models were to be compared, which have nothing to do with each other."""
+
+    code, http_status = "EmbeddingsIncomparable", 400
+
+
 class EmbeddingChangedError(OpenEONCError, ValueError):
     """The embedding's values left the quantiser's lattice: arithmetic changed them."""
 

@@ -33,6 +33,20 @@ def stores(tmp_path_factory):
     return [saved.path for saved in outputs.saved]
 
 
+def test_an_index_is_of_one_model(stores, tmp_path):
+    cube = embedding_cubes.cube()
+    cube.attrs["nc:model"] = json.dumps({"id": "other"})
+    with output_folder(tmp_path / "out") as outputs:
+        save_result(cube, "ZARR", {"filename_prefix": "other"})
+    other = outputs.saved[0].path
+    path = tmp_path / "i"
+    assert "EmbeddingsIncomparable" in invoke("index", "build", path, stores[0], other).output
+    assert not path.exists()
+    assert invoke("index", "build", path, stores[0]).exit_code == 0
+    assert "EmbeddingsIncomparable" in invoke("index", "add", path, stores[1], other).output
+    assert json.loads(invoke("index", "info", path, "--json").stdout)["rows"] == 137
+
+
 def test_build_add_query_and_info(stores, tmp_path):
     path = tmp_path / "i"
     built = invoke("index", "build", path, stores[0], "--json")

@@ -79,6 +79,14 @@ def model_of(cube: xr.DataArray) -> Mapping[str, Any]:
     return told if isinstance(told, Mapping) else {}
 
 
+def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+    """Which field of `nc:model` tells two models apart; None where none is known to."""
+    for key in ("id", "weights_sha256"):
+        if one.get(key) and other.get(key) and one[key] != other[key]:
+            return key
+    return None
+
+
 def prepared(cube: xr.DataArray) -> xr.DataArray:
     """The cube as `(t, embedding, y, x)` float32, t added where missing, in stored chunks (lazy).
 

@@ -10,10 +10,11 @@ import numpy as np
 import xarray as xr
 
 from openeo_nc.cubes.dims import CLASSES, PREDICTIONS, labels, lazy
+from openeo_nc.cubes.embedding_codes import differing, model_of
 from openeo_nc.errors import BandMismatchError, MlModelUnsuitableError
 from openeo_nc.ml.kinds import KINDS
 from openeo_nc.ml.model import Array, Fitted, Label, MlModel, Subject, trained
-from openeo_nc.ml.training_set import embedding_of, feature_dim
+from openeo_nc.ml.training_set import feature_dim
 
 _ROWS = 1 << 16
 """Vectors that are looked at together."""
@@ -112,13 +113,12 @@ def _like(data: xr.DataArray, dim: str, subject: Subject) -> xr.DataArray:
             f"The cube lacks {', '.join(lacking[:8])} along '{dim}'; the model was trained on "
             f"{len(wanted)} features, {wanted[0]} to {wanted[-1]}."
         )
-    own, theirs = embedding_of(data), subject.embedding
-    for key in ("id", "weights_sha256"):
-        if own.get(key) and theirs.get(key) and own[key] != theirs[key]:
-            raise MlModelUnsuitableError(
-                f"The model was trained on embeddings of '{theirs.get('id')}' and these are of "
-                f"'{own.get('id')}' ({key} differs): embeddings of different models do not compare."
-            )
+    own, theirs = model_of(data), subject.embedding
+    if (key := differing(own, theirs)) is not None:
+        raise MlModelUnsuitableError(
+            f"The model was trained on embeddings of '{theirs.get('id')}' and these are of "
+            f"'{own.get('id')}' ({key} differs): embeddings of different models do not compare."
+        )
     return data.isel({dim: [given.index(name) for name in wanted]})
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +14,7 @@ import shapely
 import xarray as xr
 
 from openeo_nc.cubes.dims import BANDS, EMBEDDING, T, X, Y, in_order, labels, lazy
+from openeo_nc.cubes.embedding_codes import model_of
 from openeo_nc.cubes.grid import resolution_of
 from openeo_nc.errors import (
     DimensionMissingError,
@@ -93,15 +93,6 @@ def feature_dim(data: xr.DataArray) -> str:
     )
 
 
-def embedding_of(data: xr.DataArray) -> dict[str, Any]:
-    """The embedding model that a cube says it is from; empty if it does not."""
-    try:
-        told = json.loads(str(data.attrs.get("nc:model", "{}")))
-    except ValueError:
-        return {}
-    return told if isinstance(told, dict) else {}
-
-
 def _codes(classes: tuple[Label, ...] | None) -> Array | None:
     return None if classes is None else np.arange(len(classes), dtype=np.float64)
 
@@ -152,7 +143,7 @@ def _of_cube(data: xr.DataArray, target: str, given: Any, classes: bool) -> Trai
         raise InvalidParameterError("labels is GeoJSON of features, or a raster data cube.")
     if not chunks:
         raise NoDataAvailableError("No label lies in the training set.")
-    subject = Subject(features=names, embedding=embedding_of(data), target=target)
+    subject = Subject(features=names, embedding=dict(model_of(data)), target=target)
     source = Source(
         arrays=arrays, chunks=chunks, features=len(names), classes=classes, codes=_codes(known),
         alike=bool(subject.embedding),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -14,6 +13,7 @@ from pyproj import Transformer
 
 from openeo_nc.cubes.conventions import SOURCE
 from openeo_nc.cubes.dims import EMBEDDING, LATENT, T, X, Y, crs_name, crs_of, in_order, lazy
+from openeo_nc.cubes.embedding_codes import model_of
 from openeo_nc.cubes.grid import resolution_of
 from openeo_nc.cubes.query import LONLAT
 from openeo_nc.search.filters import Filters
@@ -47,7 +47,7 @@ class Patches:
         return cls(
             x=cube[X].values.astype(np.float64), y=cube[Y].values.astype(np.float64),
             time=moments(cube), width=abs(width), height=abs(height),
-            origin=Origin(source=str(link), model=model_of(cube), crs=crs_name(crs_of(cube))),
+            origin=Origin(source=str(link), model=str(model_of(cube).get("id", "")), crs=crs_name(crs_of(cube))),
         )  # fmt: skip
 
     def part(self, dates: slice, rows: slice, columns: slice) -> Patches:
@@ -126,12 +126,3 @@ def moments(cube: xr.DataArray) -> Integers:
     if T not in cube.coords or not np.issubdtype(cube[T].dtype, np.datetime64):
         return np.full(cube.sizes[T], NO_TIME, np.int64)
     return cube[T].values.astype("datetime64[us]").astype(np.int64)
-
-
-def model_of(cube: xr.DataArray) -> str:
-    """Id of the model that a cube says it is from."""
-    try:
-        told = json.loads(str(cube.attrs.get("nc:model", "{}")))
-    except ValueError:
-        return ""
-    return str(told.get("id", "")) if isinstance(told, dict) else ""

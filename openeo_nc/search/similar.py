@@ -16,9 +16,15 @@ import xarray as xr
 from pyproj import Transformer
 
 from openeo_nc.cubes.dims import EMBEDDING, T, X, Y, crs_name, crs_of
+from openeo_nc.cubes.embedding_codes import differing, model_of
 from openeo_nc.cubes.query import LONLAT
 from openeo_nc.cubes.task_layer import TaskLayer, block
-from openeo_nc.errors import GeometryInvalidError, InvalidParameterError, NoDataAvailableError
+from openeo_nc.errors import (
+    EmbeddingsIncomparableError,
+    GeometryInvalidError,
+    InvalidParameterError,
+    NoDataAvailableError,
+)
 from openeo_nc.search.filters import Filters
 from openeo_nc.search.frame import frame
 from openeo_nc.search.index import asked
@@ -54,7 +60,7 @@ def find_similar(data: Any, query: Any, k: int = 10, filters: Any = None) -> Any
     Raises
     ------
     InvalidParameterError, GeometryInvalidError, DimensionMissingError, CRSMissingError,
-    NoDataAvailableError, TemporalExtentEmptyError
+    NoDataAvailableError, TemporalExtentEmptyError, EmbeddingsIncomparableError
         Now; a query without data only when it is computed.
     """
     if type(k) is not int or not 1 <= k <= MOST:
@@ -72,6 +78,7 @@ def find_similar(data: Any, query: Any, k: int = 10, filters: Any = None) -> Any
 def _in_cube(cube: xr.DataArray, query: Any, k: int, filters: Filters) -> Any:
     patches = Patches.of(cube)
     at = _at_place(cube, query) if _is_geojson(query) else _lazy_or_vector(query)
+    _comparable(at, model_of(cube), "the cube")
     sources = [cube.data] if isinstance(at, np.ndarray) else [cube.data, at.data]
     if isinstance(at, np.ndarray):
         asked(at, k, cube.sizes[EMBEDDING], _METRIC)
@@ -88,10 +95,13 @@ def _in_cube(cube: xr.DataArray, query: Any, k: int, filters: Filters) -> Any:
 
 
 def _in_index(name: str, query: Any, k: int, filters: Filters) -> Any:
-    from openeo_nc.search.opening import place_of
+    from openeo_nc.search.opening import open_index, place_of
 
     place = place_of(name)
     at = _point(query) if _is_geojson(query) else _lazy_or_vector(query)
+    if isinstance(at, xr.DataArray):
+        for model in open_index(place).info().models:
+            _comparable(at, {"id": model}, "the index")
     tasks = TaskLayer([at.data] if isinstance(at, xr.DataArray) else [])
     vector = block(at.data, 0) if isinstance(at, xr.DataArray) else at
     look = partial(_search_index, place, k=k, filters=filters, at_place=_is_geojson(query))
@@ -156,6 +166,18 @@ def _lazy_or_vector(query: Any) -> Any:
             f"query is one list of numbers; given {vector.ndim} dimensions."
         )
     return vector
+
+
+def _comparable(query: Any, model: Mapping[str, Any], what: str) -> None:
+    """EmbeddingsIncomparableError for a cube as query that is of another model."""
+    if not isinstance(query, xr.DataArray):
+        return
+    own = model_of(query)
+    if (key := differing(own, model)) is not None:
+        raise EmbeddingsIncomparableError(
+            f"The query is of the model '{own.get('id')}' and {what} of '{model.get('id')}' ({key} "
+            "differs): embeddings of different models do not compare."
+        )
 
 
 def _is_geojson(query: Any) -> bool:

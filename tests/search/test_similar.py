@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import dask
 import embedding_cubes
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from pyproj import Transformer
 
 from openeo_nc.errors import (
+    EmbeddingsIncomparableError,
     GeometryInvalidError,
     InvalidParameterError,
     NoDataAvailableError,
@@ -70,6 +73,18 @@ def test_a_place_stands_for_the_mean_over_its_dates(cube):
     by_place = find_similar(cube, place(cube, 4, 9), 5).compute()
     by_vector = find_similar(cube, mean.tolist(), 5).compute()
     np.testing.assert_allclose(by_place["score"], by_vector["score"], atol=1e-6)
+
+
+@pytest.mark.parametrize("change", [{"id": "other"}, {"weights_sha256": "cd" * 32}])
+def test_a_vector_of_another_model_is_no_query(cube, tmp_path, change):
+    one = cube.isel(t=[0], y=[5], x=[5])
+    one.attrs["nc:model"] = json.dumps({**embedding_cubes.MODEL, **change})
+    with pytest.raises(EmbeddingsIncomparableError, match="test-model"):
+        find_similar(cube, one, 5)
+    if "id" in change:  # all that an index knows
+        ArrowIndex.create(tmp_path / "i", rows_of(cube))
+        with pytest.raises(EmbeddingsIncomparableError, match="test-model"):
+            find_similar(str(tmp_path / "i"), one, 5)
 
 
 def test_a_cube_with_one_vector_is_a_query(cube):
