@@ -251,19 +251,33 @@ class FakeEmbedder:
     """As an embedder of rs-embed: raw numbers in, normalised by itself, `(d, y, x)` out."""
 
     calls: ClassVar[list] = []
+    providers: ClassVar[dict] = {}
 
     def get_embedding(
         self, *, spatial, temporal, sensor, output, backend, device="auto", input_chw=None,
         model_config=None,
     ):  # fmt: skip
-        self.calls.append((spatial, temporal, backend, device, model_config))
+        provider = self.providers[backend]()  # as some models do, even when they get pixels
+        provider.ensure_ready()
+        self.calls.append((spatial, temporal, provider, device, model_config))
         found = expected(input_chw[None])[0]
         return Embedding(found if output.mode == "grid" else found.mean((1, 2)), {})
+
+
+class FakeProvider:
+    """As the base of rs-embed's providers: nothing is there."""
+
+    def ensure_ready(self):
+        raise NotImplementedError
+
+    def fetch_array_chw(self, **_):
+        raise NotImplementedError
 
 
 def install_rs_embed(monkeypatch):
     """The fake in rs-embed's place; gives its embedder class."""
     FakeEmbedder.calls = []
+    FakeEmbedder.providers |= {"gee": FakeProvider, "auto": FakeProvider}
     library = types.ModuleType("rs_embed")
     library.OutputSpec, library.PointBuffer = OutputSpec, PointBuffer
     library.TemporalSpec = TemporalSpec
@@ -275,6 +289,10 @@ def install_rs_embed(monkeypatch):
         return FakeEmbedder
 
     registry.get_embedder_cls = get_embedder_cls
+    providers = types.ModuleType("rs_embed.providers")
+    providers.ProviderBase = FakeProvider
+    providers.register_provider = FakeEmbedder.providers.__setitem__
+    monkeypatch.setitem(sys.modules, "rs_embed.providers", providers)
     monkeypatch.setitem(sys.modules, "rs_embed", library)
     monkeypatch.setitem(sys.modules, "rs_embed.core", types.ModuleType("rs_embed.core"))
     monkeypatch.setitem(sys.modules, "rs_embed.core.registry", registry)

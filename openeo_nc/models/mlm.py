@@ -31,6 +31,8 @@ _NAMES = {
 }  # fmt: skip
 """Names of dimensions that Items use."""
 _IMAGES = (("batch", "bands", "height", "width"), ("batch", "time", "bands", "height", "width"))
+_NO_RESIZING = (None, "crop", "pad")
+"""Kinds of `resize_type` that leave pixels as they are."""
 _MULTIHASH = re.compile(r"1220([0-9a-f]{64})")
 
 
@@ -58,6 +60,7 @@ def card_of_item(
     more = {**given.get("mlm:hyperparameters", {}), **given}
     pixels = _nth(given, "mlm:input", input_index, name)
     result = _nth(given, "mlm:output", output_index, name)
+    _complete(pixels, result, name)
     shape = _image(pixels["input"], name)
     bands = [band if isinstance(band, str) else band["name"] for band in pixels.get("bands", [])]
     if len(bands) != shape["bands"]:
@@ -96,6 +99,20 @@ def _nth(given: Json, field: str, index: int, name: str) -> Json:
     if not isinstance(found, list) or not 0 <= index < len(found):
         raise _fault(name, f"it has no {field} of index {index}")
     return dict(found[index])
+
+
+def _complete(pixels: Json, result: Json, name: str) -> None:
+    """Refuse what would change vectors and cannot be done: functions of the Item's, resizing."""
+    for told, field in ((pixels, "pre_processing_function"), (result, "post_processing_function")):
+        if told.get(field) is not None:
+            raise _fault(
+                name, f"it has a {field}, which is not run here; state means and deviations in "
+                "value_scaling, or put the function into the model's file"
+            )  # fmt: skip
+    if (resize := pixels.get("resize_type")) not in _NO_RESIZING:
+        raise _fault(
+            name, f"its pixels are to be resized ({resize}); chips are cut at the cube's own pixels"
+        )
 
 
 def _named(structure: Json, name: str) -> dict[str, int]:

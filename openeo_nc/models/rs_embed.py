@@ -6,7 +6,10 @@ Extra `rs-embed`, Python >= 3.12. Options of a card:
     model_config what the model takes besides
 
 Its embedders take arrays `(bands, y, x)` in a provider's raw units, Sentinel-2's being reflectance x
-10000, and normalise them themselves; so a card of one has means as they are, and deviations of 1.
+10000, and normalise them themselves; so a card of one has means as they are, and deviations of 1. They
+take date and place too, which its `conditions` therefore name. Some ask their provider whether it is
+ready even when they get pixels, which for Earth Engine means to log in: ours is always ready, and
+fetches nothing.
 """
 
 from __future__ import annotations
@@ -17,11 +20,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from openeo_nc.errors import ModelUnavailableError
+from openeo_nc.errors import CardInvalidError, ModelUnavailableError
 from openeo_nc.models.base import EmbeddingModel, ModelCard
 from openeo_nc.models.foreign import checked, needed, vectors
 
 _ANYWHERE = (0.0, 0.0)
+_PROVIDER = "openeo-nc"
 
 
 class RsEmbed(EmbeddingModel):
@@ -54,7 +58,7 @@ class RsEmbed(EmbeddingModel):
                 temporal=self._temporal(times[n] if times else None),
                 sensor=None,
                 output=output,
-                backend="auto",
+                backend=_PROVIDER,
                 device=self._device,
                 input_chw=chip,
                 **({} if config is None else {"model_config": dict(config)}),
@@ -81,12 +85,30 @@ def load(card: ModelCard, *, device: str | None = None) -> RsEmbed:
     ------
     ModelUnavailableError
         rs-embed is not installed, or has no such model.
+    CardInvalidError
+        The card does not name the conditions that its models take.
     """
+    if set(card.conditions) != {"time", "place"}:
+        raise CardInvalidError(
+            f"{card.model_id}: models of rs-embed take date and place; the card says conditions "
+            f"{list(card.conditions)}, expected ['time', 'place']."
+        )
     library = needed("rs_embed", "rs-embed")
     registry = needed("rs_embed.core.registry", "rs-embed")
+    providers = needed("rs_embed.providers", "rs-embed")
+    providers.register_provider(_PROVIDER, _pixels_only(providers.ProviderBase))
     name = str(card.options["model"])
     try:
         embedder = registry.get_embedder_cls(name)()
     except Exception as error:
         raise ModelUnavailableError(f"rs-embed has no model '{name}': {error}") from error
     return RsEmbed(card, library, embedder, device or "cpu")
+
+
+def _pixels_only(base: type) -> type:
+    """A provider that is ready and has nothing: whatever else it is asked for raises in its base."""
+
+    def ensure_ready(self: Any) -> None:
+        pass
+
+    return type("PixelsOnly", (base,), {"name": _PROVIDER, "ensure_ready": ensure_ready})

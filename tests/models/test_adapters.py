@@ -19,6 +19,8 @@ from openeo_nc.models.registry import list_models, open_model, parse_model_card
 
 DATES = (np.datetime64("2024-03-01T10:00"), np.datetime64("2024-12-31T10:00"))
 
+BOTH = ["time", "place"]
+
 
 def card(architecture, **changes):
     return parse_model_card(encoders.document(architecture, **changes))
@@ -124,23 +126,29 @@ def test_backbones_of_terratorch_itself(backbone, arguments, dates):
 
 def test_rs_embed_gets_raw_numbers_place_and_date(monkeypatch, chips):
     embedder = encoders.install_rs_embed(monkeypatch)
-    made = card("rs_embed", options={"model": "fake", "model_config": {"variant": "x"}})
+    made = card(
+        "rs_embed", options={"model": "fake", "model_config": {"variant": "x"}}, conditions=BOTH
+    )
     chips[0, 1, :5] = np.nan
     found = open_model(made).embed(chips, times=[DATES, None], places=[(11.5, 46.25), None])
     np.testing.assert_allclose(found, encoders.expected(chips), rtol=1e-3, atol=1e-4)
     first, second = embedder.calls
     assert first[0] == encoders.PointBuffer(lon=11.5, lat=46.25, buffer_m=320.0)
     assert first[1] == encoders.TemporalSpec("2024-03-01", "2024-03-02")
-    assert first[2:] == ("auto", "cpu", {"variant": "x"})
+    assert first[3:] == ("cpu", {"variant": "x"})
+    with pytest.raises(NotImplementedError):  # it fetches nothing
+        first[2].fetch_array_chw()
     assert second[1] is None
 
 
 def test_what_rs_embed_lacks_is_told(monkeypatch):
     with pytest.raises(errors.ModelUnavailableError, match=r"openeo-nc\[rs-embed\]"):
-        open_model(card("rs_embed", options={"model": "a"}))
+        open_model(card("rs_embed", options={"model": "a"}, conditions=BOTH))
     encoders.install_rs_embed(monkeypatch)
     with pytest.raises(errors.ModelUnavailableError, match="no model 'b'"):
-        open_model(card("rs_embed", options={"model": "b"}))
+        open_model(card("rs_embed", options={"model": "b"}, conditions=BOTH))
+    with pytest.raises(errors.CardInvalidError, match="date and place"):
+        open_model(card("rs_embed", options={"model": "fake"}))
 
 
 def test_files_at_hugging_face(monkeypatch, tmp_path):

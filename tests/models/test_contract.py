@@ -37,8 +37,9 @@ def card(request, tmp_path, monkeypatch):
     else:
         encoders.install_rs_embed(monkeypatch)
         sha, options, kind = None, {"model": "fake"}, "rs_embed"
+        changes["conditions"] = ["time", "place"]
     if form.endswith("pooled"):
-        changes = {"pooling": "mean", "stride": encoders.CHIP, "margin": 0}
+        changes |= {"pooling": "mean", "stride": encoders.CHIP, "margin": 0}
     architecture = "onnx_model" if kind == "onnx" else kind
     source = {} if sha is None else {"href": str(file)}
     return parse_model_card(

@@ -190,6 +190,22 @@ def test_what_an_item_lacks_is_told(item, change, told):
         card_of_item(item, HREF)
 
 
+@pytest.mark.parametrize(
+    ("field", "key", "value"),
+    [
+        ("mlm:input", "pre_processing_function", {"format": "python", "expression": "a.b:c"}),
+        ("mlm:output", "post_processing_function", {"format": "python", "expression": "a.b:c"}),
+        ("mlm:input", "resize_type", "interpolation-linear"),
+    ],
+)
+def test_what_would_change_vectors_is_not_passed_over(item, field, key, value):
+    item["properties"][field][0][key] = value
+    with pytest.raises(errors.CardInvalidError, match=r"resized|" + key):
+        card_of_item(item, HREF)
+    item["properties"][field][0][key] = None
+    card_of_item(item, HREF)
+
+
 def test_other_kinds_of_files_are_refused(item):
     item["assets"]["model"] |= {"mlm:artifact_type": "torch.save", "href": "./weights.pt"}
     item["properties"]["mlm:framework"] = "PyTorch"
