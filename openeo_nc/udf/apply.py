@@ -22,6 +22,7 @@ import xarray as xr
 from dask.base import tokenize
 from dask.delayed import delayed
 
+from openeo_nc.cubes.embedding_attributes import OWN
 from openeo_nc.errors import UDFFailedError
 from openeo_nc.udf import calls, labels
 from openeo_nc.udf.script import Script
@@ -109,7 +110,11 @@ def applied(
         values,
         dims=found.dims,
         coords=_coords(cube, found),
-        attrs={name: value for name, value in cube.attrs.items() if not name.startswith("nc:")},
+        attrs={
+            name: value
+            for name, value in cube.attrs.items()
+            if not name.startswith("nc:") and name not in OWN
+        },
     )
 
 

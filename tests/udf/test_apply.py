@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dask
+import embedding_cubes
 import fakes
 import numpy as np
 import pytest
@@ -52,6 +53,13 @@ def test_dimensions_and_labels_are_restored(within, cube, dims):
     np.testing.assert_array_equal(
         found.compute().isel(bands=0, drop=True).transpose(*expected.dims), expected
     )
+
+
+def test_what_comes_out_does_not_say_that_it_is_an_embedding(within):
+    code = "def apply_datacube(cube, context):\n    return cube.isel(embedding=[0, 1])"
+    found = run(embedding_cubes.cube(), code)
+    assert found.sizes["embedding"] == 2
+    assert not {"emb:type", "emb:dimensions", "nc:model"} & set(found.attrs)
 
 
 def test_code_that_shuffles_dimensions_changes_nothing_else(within, cube):
