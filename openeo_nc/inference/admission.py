@@ -2,8 +2,9 @@
 
 Workers without the device have nothing else to do than to read, so Dask has them read a whole area
 while a slow device works on its first tiles. Here tasks of the device are admitted in order, a few
-for each thread that runs them. Tasks without input that only later ones need are held: they want a
-resource that no worker has, until one that was admitted is done.
+for each thread that runs them. Tasks that read and that only later ones need are held: they want a
+resource that no worker has, until one that was admitted is done. Those that read are the first that
+compute: what they take is at most data that the graph itself carries, as loaded cubes carry addresses.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
+
+from dask._task_spec import DataNode
 
 if TYPE_CHECKING:
     from distributed import Scheduler
@@ -70,7 +73,7 @@ class Admission:
 
 
 def _roots(state: Any, seen: set[Any]) -> Iterable[Any]:
-    """Tasks without input that a task needs and that none before it does; `seen` grows."""
+    """Tasks that read what a task needs and that none before it needs; `seen` grows."""
     stack = [state]
     while stack:
         found = stack.pop()
@@ -78,7 +81,14 @@ def _roots(state: Any, seen: set[Any]) -> Iterable[Any]:
             continue
         seen.add(found)
         stack.extend(found.dependencies)
-        if found.dependencies or found.state not in ("released", "waiting"):
+        if _given(found) or not all(map(_given, found.dependencies)):
+            continue
+        if found.state not in ("released", "waiting"):
             continue
         if not found.resource_restrictions and not found.worker_restrictions:
             yield found
+
+
+def _given(state: Any) -> bool:
+    """Whether it is data that came with a graph or from a client, and nothing that is computed."""
+    return state.run_spec is None or isinstance(state.run_spec, DataNode)

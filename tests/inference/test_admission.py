@@ -7,10 +7,15 @@ import time
 from contextlib import contextmanager
 
 import dask.array as da
+import fakes
 import numpy as np
 import pytest
+import stac_scenes as scenes
 
 from openeo_nc.codecs import registry
+from openeo_nc.cubes import reader, stac, tile_store
+from openeo_nc.cubes.compress import compress_cube
+from openeo_nc.cubes.payloads import payloads_of
 from openeo_nc.cubes.tile_graph import cell, per_tile
 from openeo_nc.inference import admission
 from openeo_nc.inference.placement import on_device
@@ -115,3 +120,68 @@ def test_where_all_have_the_device_nothing_is_held():
     with cluster(readers=0):
         assert encoded(10).compute().size == 10
     assert pile.encoded == 10
+
+
+# --- cubes as they are loaded --------------------------------------------------------------------
+
+
+@pytest.fixture
+def wide(tmp_path, monkeypatch):
+    """Loads one date of so many tiles beside each other, of any side; nothing is read from files.
+
+    The pile has as many parts of a tile as bands are read of it.
+    """
+
+    def reading_band(self, window, **_):
+        pile.add(1)
+        return np.ones((int(window.height), int(window.width)), np.float32)
+
+    def loaded(tiles, side):
+        corner, shape = (side * 10 * 100.0, side * 10 * 1000.0), (side, tiles * side)
+        assets = {
+            band: scenes.asset(f"{tmp_path}/{band}.tif", 10, *corner, shape=shape, scale=None)
+            for band in fakes.RGB
+        }
+        updated = "2022-06-02T00:00:00Z"
+        item = scenes.item("wide", "2022-06-01T10:00:00Z", assets, updated=updated)
+        return stac.load(str(scenes.write_items(tmp_path / "items.json", [item])))
+
+    monkeypatch.setattr(reader.BandReader, "read", reading_band)
+    return loaded
+
+
+def encoding_bands(block):
+    time.sleep(0.02)
+    pile.add(-3)
+    return cell(int(block.sum()))
+
+
+def test_the_pile_of_a_loaded_cube_does_not_grow(wide):
+    """Tasks that read it have the table of its assets in common."""
+    with cluster():
+        cube = wide(40, 384)
+        assert cube.data.numblocks == (1, 3, 1, 40)
+        source = cube.data.rechunk({1: 3})
+        found = per_tile("encode", on_device(encoding_bands, SPEC), [source], ()).compute()
+    assert (found == 3 * 384**2).all()
+    assert (pile.read, pile.encoded) == (3 * 40, 40)
+    assert pile.most <= 3 * (admission.AHEAD + 1)
+
+
+def test_the_pile_before_a_tile_store_does_not_grow(wide, tmp_path, monkeypatch):
+    """Tasks that read whole tiles have their items in common."""
+    with fakes.codecs_installed() as blocks, tile_store.used(tmp_path / "tiles"), cluster():
+        count = blocks._count
+
+        def packing(what):
+            count(what)
+            if what == "pack":
+                time.sleep(0.02)
+                pile.add(-3)
+
+        monkeypatch.setattr(blocks, "_count", packing)
+        payloads = payloads_of(compress_cube(wide(40, 16), "fake-rgb"))
+        found = payloads.blocks.compute()
+    assert found.size == 40
+    assert (pile.read, pile.encoded) == (3 * 40, 40)
+    assert pile.most <= 3 * (admission.AHEAD + 1)
