@@ -23,14 +23,13 @@ from openeo_nc.benchmarks.downstream_features import (
     pixels,
     samples_of,
 )
-from openeo_nc.benchmarks.downstream_places import PAIRS, LabelSet, label_sets
+from openeo_nc.benchmarks.downstream_places import MODEL, PAIRS, LabelSet, label_sets
 from openeo_nc.benchmarks.downstream_probe import ENOUGH, better
 from openeo_nc.benchmarks.quantisation import NAMES
 from openeo_nc.benchmarks.rate_distortion import versions
 from openeo_nc.models.registry import get_model_card, open_model
 from openeo_nc.tables import table as columns
 
-MODEL = "s2-embed-small"
 RATIOS = (40.0, 100.0, 200.0)
 GOALS = {"compression": 1.0, "quantiser": 0.5, "parameters": 50.0, "bytes": 4.0, "seconds": 5.0}
 """Most points lost at the first ratio and to int8; least factors of heads."""

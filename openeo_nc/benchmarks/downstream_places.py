@@ -20,10 +20,13 @@ import rasterio
 import xarray as xr
 
 from openeo_nc.errors import NoDataAvailableError
+from openeo_nc.models.registry import get_model_card
 from openeo_nc.sentinel2 import BANDS
 
 PATCH = 8
 """Pixels a side of a patch, the stride of `s2-embed-small`."""
+MODEL = "s2-embed-small"
+"""Encoder of the vectors that are measured."""
 _FOLDS = 4
 _CODEC_SPLIT = Path(__file__).resolve().parents[1] / "training" / "splits" / "s2l2a.json"
 _FIELD = "00002806639B424A"
@@ -129,12 +132,19 @@ def _valley(data: Path) -> LabelSet:
 
 
 def _scene(name: str, values: Array, bands: Sequence[str], classes: Array) -> LabelSet:
-    """One image with Sen2Cor's classes, in strips of rows."""
+    """One image with Sen2Cor's classes, in strips of rows.
+
+    Vectors see what lies around their patch. Rows within that reach of a border have no label, so that
+    no head is fitted on what it is asked about.
+    """
     strips = np.arange(classes.shape[0]) * _FOLDS // classes.shape[0]
+    borders = np.flatnonzero(np.diff(strips)) + 0.5
+    away = np.abs(np.arange(len(strips))[:, None] - borders).min(axis=1)
+    seen = get_model_card(MODEL).margin
     return LabelSet(
         name=name,
         images=[_twelve({n: v for n, v in zip(bands, values, strict=True) if n in BANDS})],
-        classes=[_told(classes)],
+        classes=[np.where(away[:, None] < seen, 0, _told(classes)).astype(np.uint8)],
         folds=[np.broadcast_to(strips[:, None].astype(np.uint8), classes.shape)],
         places=1,
     )

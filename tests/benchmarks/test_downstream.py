@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -12,11 +13,17 @@ from click.testing import CliRunner
 from rasterio.transform import from_origin
 from sklearn.metrics import balanced_accuracy_score
 
-from openeo_nc.benchmarks import downstream, downstream_features, downstream_tasks
+from openeo_nc.benchmarks import (
+    downstream,
+    downstream_features,
+    downstream_places,
+    downstream_tasks,
+)
 from openeo_nc.benchmarks.downstream_places import PATCH, LabelSet, label_sets
 from openeo_nc.benchmarks.downstream_probe import FEWEST, Answers, Samples, answers, answers_of
 from openeo_nc.cli import main
 from openeo_nc.errors import NoDataAvailableError
+from openeo_nc.models.registry import get_model_card
 
 
 def drawn(count=400, folds=4, seed=0):
@@ -52,6 +59,19 @@ def test_a_head_never_sees_the_fold_that_it_is_asked_about():
     leak = samples.classes.astype(float)[:, None] * np.where(samples.folds == 0, 1, 0)[:, None]
     found = answers(leak, samples)
     assert abs(100 * np.mean(found.guesses == samples.classes) - 50) < 10
+
+
+def test_strips_are_further_apart_than_vectors_see():
+    shape = (400, 24)
+    labels = downstream_places._scene("x", np.ones((1, *shape)), ("B02",), np.full(shape, 4))
+    (folds,), (classes,) = labels.folds, labels.classes
+    assert sorted(np.unique(folds)) == [0, 1, 2, 3]
+    margin = get_model_card("s2-embed-small").margin
+    rows = np.flatnonzero(classes[:, 0])
+    for one, other in itertools.pairwise(rows):
+        if folds[one, 0] != folds[other, 0]:  # pixels seen from both sides
+            assert one + margin < other - margin
+    assert len(rows) == 400 - 3 * 2 * margin
 
 
 def test_rare_classes_are_not_asked_about():
