@@ -8,11 +8,9 @@ A part is written beside the others and counts once index.json, replaced in one 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,6 +25,7 @@ from openeo_nc.search.frame import outlines
 from openeo_nc.search.index import IndexInfo, asked
 from openeo_nc.search.rows import Floats, Found, Integers, Rows, nothing
 from openeo_nc.search.scan import Metric, known_metric, nearest
+from openeo_nc.search.writing import locked, removed_if_fails
 
 NAME = "index.json"
 KIND = "arrow"
@@ -56,7 +55,7 @@ class ArrowIndex:
         chosen = known_metric(metric)
         if path.exists() and not (overwrite and (path / NAME).is_file()):
             raise OutputExistsError(f"{path} exists; nothing in it was touched.")
-        with _removed_if_fails(path), _locked(path):
+        with removed_if_fails(path), locked(path):
             dim, part = write_part(path, rows, None, chosen)
             document = {"format": FORMAT, "kind": KIND, "metric": metric, "dim": dim}
             put(path / NAME, _text(document | {"parts": [part]}))
@@ -128,7 +127,7 @@ class ArrowIndex:
 
     def add(self, rows: Iterable[Rows]) -> int:
         """Add rows, all or none of them; gives how many."""
-        with _locked(self._path):
+        with locked(self._path):
             document = _document(self._path)
             _, part = write_part(self._path, rows, self.dim, self.metric)
             put(self._path / NAME, _text({**document, "parts": [*document["parts"], part]}))
@@ -161,26 +160,3 @@ def _document(path: Path) -> Mapping[str, Any]:
 
 def _text(document: Mapping[str, Any]) -> bytes:
     return (json.dumps(document, indent=1) + "\n").encode()
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One writer at a time."""
-    path.mkdir(parents=True, exist_ok=True)
-    with (path / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-@contextmanager
-def _removed_if_fails(path: Path) -> Iterator[None]:
-    """A folder that was not there is not there afterwards if what is done within fails."""
-    there = path.exists()
-    try:
-        yield
-    except BaseException:
-        if not there:
-            (path / ".lock").unlink(missing_ok=True)
-            with suppress(OSError):
-                path.rmdir()
-        raise

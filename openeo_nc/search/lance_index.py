@@ -3,6 +3,9 @@
 Vectors are found through an inverted file of product codes, and ranked again by their exact distances.
 Filters are SQL on columns with scalar indexes. A selective filter leaves such an index too few rows of
 the lists that it looks into, so that recall drops: then vectors are compared without it, exactly.
+
+index.json, replaced in one step, names a table and a version of it: what is written beside or after that
+counts once it is named. The table that was named before stays until the next build, for who reads it.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, Self
 
 import numpy as np
@@ -30,9 +34,9 @@ from openeo_nc.search.frame import outlines
 from openeo_nc.search.index import IndexInfo, asked
 from openeo_nc.search.rows import COLUMNS, Floats, Found, Origin, Places, Rows, nothing
 from openeo_nc.search.scan import Metric, known_metric, prepared
+from openeo_nc.search.writing import locked, removed_if_fails
 
 KIND = "lancedb"
-TABLE = "vectors"
 INDEXED_FROM = 50_000
 """Rows from which vectors are indexed; fewer are compared one by one."""
 SELECTIVE = 0.5
@@ -59,17 +63,26 @@ class LanceIndex:
             raise OutputExistsError(f"{path} exists; nothing in it was touched.")
         origins: dict[Origin, int] = {}
         batches = _batches(rows, None, chosen, origins)
-        first = next(batches, None)
-        if first is None:
-            raise NoDataAvailableError("There is no vector to add.")
-        table = _connect(path).create_table(TABLE, first, mode="overwrite")
-        for batch in batches:
-            table.add(batch)
-        dim = first.schema.field("vector").type.list_size
-        document = {"format": FORMAT, "kind": KIND, "metric": metric, "dim": dim}
-        _index(table, chosen)
-        made = cls(path, document, table)
-        made._publish(origins)
+        with removed_if_fails(path), locked(path):
+            first = next(batches, None)
+            if first is None:
+                raise NoDataAvailableError("There is no vector to add.")
+            database, name = _connect(path), f"vectors-{token_hex(8)}"
+            table = database.create_table(name, first)
+            try:
+                for batch in batches:
+                    table.add(batch)
+                _index(table, chosen)
+            except BaseException:
+                database.drop_table(name)
+                raise
+            dim = first.schema.field("vector").type.list_size
+            document = {"format": FORMAT, "kind": KIND, "metric": metric, "dim": dim}
+            kept = {name, _table_of(path)}
+            made = cls(path, {**document, "table": name}, table)
+            made._publish(origins)
+            for old in set(database.list_tables().tables) - kept:
+                database.drop_table(old)
         return made
 
     @classmethod
@@ -79,7 +92,9 @@ class LanceIndex:
             document = json.loads((path / NAME).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise InvalidParameterError(f"{path} is no index of vectors.") from error
-        return cls(path, document, _connect(path).open_table(TABLE))
+        table = _connect(path).open_table(document["table"])
+        table.checkout(document["version"])
+        return cls(path, document, table)
 
     def info(self) -> IndexInfo:
         """What it holds."""
@@ -124,13 +139,17 @@ class LanceIndex:
 
     def add(self, rows: Iterable[Rows]) -> int:
         """Add rows, all or none of them; gives how many."""
-        origins = {origin: number for number, origin in enumerate(self._origins)}
-        batches = list(_batches(rows, self._dim, self._metric, origins))
-        if not batches:
-            raise NoDataAvailableError("There is no vector to add.")
-        self._table.add(pa.Table.from_batches([b for t in batches for b in t.to_batches()]))
-        self._table.optimize()
-        self._publish(origins)
+        with locked(self._path):
+            named = type(self).open(self._path)
+            origins = {origin: number for number, origin in enumerate(named._origins)}
+            batches = list(_batches(rows, named._dim, named._metric, origins))
+            if not batches:
+                raise NoDataAvailableError("There is no vector to add.")
+            named._table.restore(named._document["version"])  # undoes what a writer that died left
+            named._table.add(pa.Table.from_batches([b for t in batches for b in t.to_batches()]))
+            named._table.optimize()
+            named._publish(origins)
+            self._document, self._table = named._document, named._table
         return sum(map(len, batches))
 
     @property
@@ -147,7 +166,7 @@ class LanceIndex:
 
     def _publish(self, origins: Iterable[Origin]) -> None:
         told = [{"source": o.source, "model": o.model, "crs": o.crs} for o in origins]
-        self._document = {**self._document, "origins": told}
+        self._document = {**self._document, "origins": told, "version": self._table.version}
         put(self._path / NAME, (json.dumps(self._document, indent=1) + "\n").encode())
 
     def _found(self, rows: pa.Table) -> Found:
@@ -182,6 +201,15 @@ def condition(filters: Filters) -> str | None:
         if interval.end is not None:
             parts.append(f"time < {microseconds(interval.end)}")
     return " AND ".join(parts) or None
+
+
+def _table_of(path: Path) -> str | None:
+    """The table that an index names; None where there is no index of this kind."""
+    try:
+        named = json.loads((path / NAME).read_text(encoding="utf-8")).get("table")
+    except (OSError, ValueError):
+        return None
+    return None if named is None else str(named)
 
 
 def _connect(path: Path) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 
 import embedding_cubes
 import numpy as np
@@ -106,6 +107,40 @@ def test_what_is_no_query_is_refused(cube, tmp_path, kind, query, k):
         index.search(np.array(query, np.float32), k)
 
 
+def test_a_new_index_counts_once_it_is_whole(cube, tmp_path, kind):
+    path = tmp_path / "i"
+    old = create_index(path, rows_of(cube, "a"), kind=kind)
+
+    def failing():
+        yield from rows_of(cube, "b")
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        create_index(path, failing(), kind=kind, overwrite=True)
+    assert open_index(str(path)).info().sources == ("a",)
+    create_index(path, rows_of(cube.isel(t=[0]), "b"), kind=kind, overwrite=True)
+    assert (open_index(str(path)).info().sources, open_index(str(path)).info().rows) == (
+        ("b",),
+        137,
+    )
+    assert len(old.search(vectors(cube)[0], 5).scores) == 5  # for who reads it
+
+
+@pytest.mark.skipif(NO_LANCE, reason="the extra lancedb is not installed")
+def test_rows_that_a_writer_left_when_it_died_do_not_count(cube, tmp_path, monkeypatch):
+    from openeo_nc.search.lance_index import LanceIndex
+
+    path = str(tmp_path / "i")
+    create_index(tmp_path / "i", rows_of(cube.isel(t=[0]), "a"), kind="lancedb")
+    with monkeypatch.context() as patched:
+        patched.setattr(LanceIndex, "_publish", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            open_index(path).add(rows_of(cube.isel(t=[1]), "b"))
+    assert (open_index(path).info().rows, open_index(path).info().sources) == (137, ("a",))
+    assert open_index(path).add(rows_of(cube.isel(t=[1]), "b")) == 140
+    assert (open_index(path).info().rows, open_index(path).info().sources) == (277, ("a", "b"))
+
+
 def test_an_index_is_replaced_whole_or_not_at_all(cube, tmp_path):
     path = tmp_path / "i"
     old = ArrowIndex.create(path, rows_of(cube, "a"))
@@ -166,7 +201,7 @@ def test_conditions_are_sql():
         condition(Filters.of({"spatial_extent": {**box, "crs": 3857}}))
 
 
-@pytest.mark.skipif(not NO_LANCE, reason="lancedb is installed")
-def test_without_lancedb_its_extra_is_named(cube, tmp_path):
+def test_without_lancedb_its_extra_is_named(cube, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lancedb", None)
     with pytest.raises(ResourceUnavailableError, match="openeo-nc\\[lancedb\\]"):
         create_index(tmp_path / "i", rows_of(cube, "a"), kind="lancedb")
