@@ -2,9 +2,9 @@
 
 Workers without the device have nothing else to do than to read, so Dask has them read a whole area
 while a slow device works on its first tiles. Here tasks of the device are admitted in order, a few
-for each thread that runs them. Tasks that read and that only later ones need are held: they want a
-resource that no worker has, until one that was admitted is done. Those that read are the first that
-compute: what they take is at most data that the graph itself carries, as loaded cubes carry addresses.
+for each thread that runs them. What only later ones need is held, by the first tasks of it: they want
+a resource that no worker has, until one that was admitted is done. First is what takes nothing but
+data of the graph, or what others need too, as all that reads a loaded cube takes its table of assets.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ class Admission:
 
 
 def _roots(state: Any, seen: set[Any]) -> Iterable[Any]:
-    """Tasks that read what a task needs and that none before it needs; `seen` grows."""
+    """The first tasks of what a task needs and none before it does; `seen` grows."""
+    own: set[Any] = set()
     stack = [state]
     while stack:
         found = stack.pop()
@@ -81,11 +82,12 @@ def _roots(state: Any, seen: set[Any]) -> Iterable[Any]:
             continue
         seen.add(found)
         stack.extend(found.dependencies)
-        if _given(found) or not all(map(_given, found.dependencies)):
+        if found.state in ("released", "waiting") and not _given(found):
+            own.add(found)
+    for found in own:
+        if found.resource_restrictions or found.worker_restrictions:
             continue
-        if found.state not in ("released", "waiting"):
-            continue
-        if not found.resource_restrictions and not found.worker_restrictions:
+        if own.isdisjoint(found.dependencies):
             yield found
 
 
