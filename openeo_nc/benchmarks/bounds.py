@@ -153,7 +153,7 @@ def _row(tile: Tile, codec_id: str, bound: float) -> Report:
     except OpenEONCError:
         return {**row, "bytes": None, "bpppb": None, "psnr": None, "error": None}
     out = codec.decode(payload)
-    decibel = psnr(tile.pixels, out, peak=PEAK, nodata=tile.nodata)
+    decibel = psnr(tile.pixels, out, peak=PEAK, nodata=tile.nodata, clip=True)
     return {
         **row,
         "bytes": len(payload),

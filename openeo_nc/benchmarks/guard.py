@@ -193,7 +193,7 @@ def coding(
             decoded = opened.decode(payload)
             row = _said(guard.score(pixels, nodata=window.nodata, payload=payload))
             row["bpppb"] = bpppb(len(payload), pixels.shape)
-            row["psnr"] = psnr(pixels, decoded, peak=PEAK, nodata=window.nodata)
+            row["psnr"] = psnr(pixels, decoded, peak=PEAK, nodata=window.nodata, clip=True)
             groups.setdefault((kind, strength), []).append(row)
     clean = groups["", 0]
     return [

@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from openeo_nc.codecs import nodata as missing
+from openeo_nc.codecs import peak as peaks
 from openeo_nc.codecs.base import CodecCard, LatentCodec, Latents, restored
-from openeo_nc.codecs.klt_dct_side import fixed_peak
 from openeo_nc.codecs.residual import Residual
 from openeo_nc.codecs.residual_context import LARGEST
 from openeo_nc.errors import InvalidParameterError
@@ -190,7 +190,7 @@ def base_quality(card: CodecCard, window: float, peak: float) -> float:
 
 def peak_of(card: CodecCard, x: npt.NDArray[Any], mask: missing.Mask | None) -> float:
     """What qualities of a tile refer to: the card's peak, the dtype's, or the range of valid values."""
-    peak = card.peak or fixed_peak(x.dtype)
+    peak = peaks.peak_of(card, x.dtype)
     if peak is not None:
         return peak
     valid = x if mask is None else x[~mask]

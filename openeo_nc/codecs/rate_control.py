@@ -14,7 +14,7 @@ from openeo_nc.codecs import bounded
 from openeo_nc.codecs import nodata as missing
 from openeo_nc.codecs.base import Basis, Codec, CodecCard, LatentCodec, Latents, restored
 from openeo_nc.codecs.bitstream import round_quality
-from openeo_nc.codecs.klt_dct_side import fixed_peak
+from openeo_nc.codecs.peak import clips, peak_of
 from openeo_nc.codecs.rate import Rate
 from openeo_nc.errors import OpenEONCError
 
@@ -79,18 +79,17 @@ def encode_tile(
 def psnr(x: Tile, out: Tile, card: CodecCard, nodata: float | None) -> float:
     """PSNR in dB of a decoded tile, as `cubes.metrics` defines it; infinite without an error.
 
-    The peak is the card's, else that of the dtype (10000 of 16 bits, 255 of 8), else the range of
-    the valid values; values are clipped to a peak.
+    Peak and clipping are those of `peak`.
     """
     mask = missing.find(x, nodata)
     a, b = (v.astype(np.float64) if mask is None else v[~mask].astype(np.float64) for v in (x, out))
     if not a.size:
         return math.inf
-    peak = card.peak or fixed_peak(x.dtype)
-    if peak is not None:
-        a, b = np.clip(a, 0, peak), np.clip(b, 0, peak)
-    else:
+    peak = peak_of(card, x.dtype)
+    if peak is None:
         peak = float(np.ptp(a))
+    elif clips(a.min(), a.max(), peak):
+        b = np.clip(b, 0, peak)
     error = float(np.mean((a - b) ** 2))
     return 10 * math.log10(peak**2 / error) if error and peak else math.inf
 

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from openeo_nc.codecs.peak import clips
 from openeo_nc.cubes.dims import BANDS, RASTER
 from openeo_nc.errors import DimensionMissingError, GridMismatchError
 
@@ -63,15 +64,18 @@ class Comparison:
             valid = valid & (a != nodata)
         return cls(original=a.astype(np.float64), reconstruction=b.astype(np.float64), valid=valid)
 
-    def clipped(self, peak: float | None) -> Self:
-        """The same with both clipped to 0..peak; as it is if there is no peak."""
+    def clipped(self, peak: float | None, over: list[Hashable] | None) -> Self:
+        """Both clipped to 0..peak, where `codecs.peak` says so of the values of a reduction.
+
+        Everywhere if none is given; nowhere without a peak.
+        """
         if peak is None:
             return self
-        return type(self)(
-            original=self.original.clip(0.0, peak),
-            reconstruction=self.reconstruction.clip(0.0, peak),
-            valid=self.valid,
-        )
+        a, b = self.original.clip(0.0, peak), self.reconstruction.clip(0.0, peak)
+        if over is not None:
+            clip = clips(*self.limits(over), peak)
+            a, b = a.where(clip, self.original), b.where(clip, self.reconstruction)
+        return type(self)(original=a, reconstruction=b, valid=self.valid)
 
     def dims(self, dim: Dims) -> list[Hashable]:
         """The dimensions to reduce, all by default; DimensionMissingError if one is not there."""
@@ -94,10 +98,14 @@ class Comparison:
                 f"{', '.join(map(str, self.original.dims)) or 'none'}."
             )
 
+    def limits(self, over: list[Hashable]) -> tuple[xr.DataArray, xr.DataArray]:
+        """Smallest and largest valid value of the original; inf and -inf where none is valid."""
+        a: xr.DataArray = self.original
+        return a.where(self.valid, np.inf).min(over), a.where(self.valid, -np.inf).max(over)
+
     def spread(self, over: list[Hashable]) -> xr.DataArray:
         """Largest less smallest valid value of the original; -inf where none is valid."""
-        a: xr.DataArray = self.original
-        high, low = a.where(self.valid, -np.inf).max(over), a.where(self.valid, np.inf).min(over)
+        low, high = self.limits(over)
         return high - low
 
     def error(self) -> xr.DataArray:

@@ -33,7 +33,7 @@ class TileError:
     tile: Index
     """Date, row and column of the tile in the store."""
     psnr: float | None
-    """dB; None for a tile without error or without a valid pixel."""
+    """dB; None for a tile that has none: without error, or without a valid pixel."""
     max_error: float | None
     """Largest absolute error in the card's numbers; None without a valid pixel."""
     band_errors: tuple[float, ...] | None = None
@@ -100,8 +100,8 @@ def _band_errors(x: Array, x_hat: Array, valid: Array, form: Form) -> tuple[floa
 def summary(errors: Iterable[TileError]) -> dict[str, Any] | None:
     """Errors of tiles in a few numbers; None if none has a valid pixel.
 
-    `psnr` is the mean of the tiles' PSNR as everywhere in the package, over tiles that have an
-    error; `exact_tiles` counts those that have none. `band_errors` are over tiles that have a bound.
+    `psnr` is the mean of the tiles' PSNR as everywhere in the package, over tiles that have one;
+    `exact_tiles` counts those without any error. `band_errors` are over tiles that have a bound.
     """
     valid = [error for error in errors if error.max_error is not None]
     if not valid:
@@ -111,7 +111,7 @@ def summary(errors: Iterable[TileError]) -> dict[str, Any] | None:
     bands = {"band_errors": list(map(max, zip(*by_band, strict=True)))} if by_band else {}
     return {
         "tiles": len(valid),
-        "exact_tiles": len(valid) - len(finite),
+        "exact_tiles": sum(error.max_error == 0 for error in valid),
         "psnr": math.fsum(finite) / len(finite) if finite else None,
         "psnr_min": min(finite, default=None),
         "max_error": max(error.max_error for error in valid if error.max_error is not None),

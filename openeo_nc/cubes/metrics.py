@@ -1,7 +1,8 @@
 """Quality and rate of a reconstruction: MSE, PSNR, largest error, spectral angle, bits per value.
 
 The definitions are those of every table of the project. PSNR: squared error pooled over bands and
-valid pixels of a tile, values clipped to 0..peak; a mean PSNR is the mean of the tiles' PSNR.
+valid pixels of a tile, values clipped to 0..peak where the original lies in it (`codecs.peak` says
+why); a mean PSNR is the mean of the tiles' PSNR.
 bpppb counts every byte of the payload over bands * height * width, valid or not; 16 / bpppb is
 the ratio to uint16. What is valid, and what becomes of lost pixels, is said in `comparison`.
 
@@ -97,28 +98,36 @@ def max_error(x: Any, x_hat: Any, *, nodata: float | None = None, dim: Dims = No
 @overload
 def psnr(
     x: xr.DataArray, x_hat: xr.DataArray, *, peak: float | None, nodata: float | None = ...,
-    dim: Dims = ...,
+    dim: Dims = ..., clip: bool = ...,
 ) -> xr.DataArray: ...  # fmt: skip
 @overload
-def psnr(x: Array, x_hat: Array, *, peak: float | None, nodata: float | None = ...) -> float: ...
 def psnr(
-    x: Any, x_hat: Any, *, peak: float | None, nodata: float | None = None, dim: Dims = None
-) -> Any:
+    x: Array, x_hat: Array, *, peak: float | None, nodata: float | None = ..., clip: bool = ...,
+) -> float: ...  # fmt: skip
+def psnr(
+    x: Any, x_hat: Any, *, peak: float | None, nodata: float | None = None, dim: Dims = None,
+    clip: bool = False,
+) -> Any:  # fmt: skip
     """Peak signal-to-noise ratio in dB; infinite for equal arrays, NaN if no pixel is valid.
 
     Parameters
     ----------
     peak
-        Largest value in the input's units (Sentinel-2: 10000, or 1.0 for reflectance); both
-        arrays are clipped to 0..peak. None takes the range of the original's valid values and
-        clips nothing, for data without a natural peak.
+        Largest value in the input's units (Sentinel-2: 10000, or 1.0 for reflectance). The
+        reconstruction is clipped to 0..peak if all valid values of the original that a number is
+        over lie in it. None takes the range of these and clips nothing, for data without a natural
+        peak.
+    clip
+        Whether both arrays are clipped to 0..peak wherever they lie: the usual PSNR of reflectance,
+        which counts no error above it.
 
     See `mse` for the other parameters and errors.
     """
     check_peak(peak)
     pair = Comparison.of(x, x_hat, nodata)
     over = pair.dims(dim)
-    error = mean(pair.clipped(peak).error() ** 2, pair.valid, over)
+    pair = pair.clipped(peak, None if clip else over)
+    error = mean(pair.error() ** 2, pair.valid, over)
     if peak is None:
         spread = pair.spread(over) ** 2
         relative = error / spread.where(spread > 0)

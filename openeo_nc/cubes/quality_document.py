@@ -2,7 +2,7 @@
 
 RMSE, spectral angle, NDVI and borders are pooled over pixels, the largest error is the largest;
 PSNR and MS-SSIM are means of the tiles' (and of the bands', for MS-SSIM), PSNR over the tiles that
-have an error. A number that does not exist is null, and so is every number that lost pixels enter.
+have one. A number that does not exist is null, and so is every number that lost pixels enter.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def figures(tiles: Sequence[TileQuality], bits: int = 16) -> dict[str, Any]:
         "bpppb": rate,
         "ratio": None if not rate else bits / rate,
         "tiles": len(tiles),
-        "exact_tiles": sum(tile.psnr == math.inf for tile in tiles),
+        "exact_tiles": sum(tile.exact for tile in tiles),
         "valid_share": valid / values if values else None,
         "lost": lost,
         "psnr": None if lost else _mean(decibels),

@@ -107,7 +107,7 @@ class TileQuality:
     largest: Floats
     """Largest absolute error of each band; NaN without a valid value."""
     psnr: float
-    """dB; infinite without error, NaN where it has no value."""
+    """dB; infinite without error that it sees, NaN where it has no value."""
     band_psnr: Floats
     """dB of each band by itself."""
     ms_ssim: Floats
@@ -126,6 +126,11 @@ class TileQuality:
     def share(self, tile: int) -> float:
         """Share of the tile, of side `tile`, that lies inside the cube."""
         return self.shape[1] * self.shape[2] / tile**2
+
+    @property
+    def exact(self) -> bool:
+        """Whether there are valid values, all without any error."""
+        return bool(self.valid.any() and not self.lost and np.nanmax(self.largest) == 0)
 
 
 def measure_tile(

@@ -60,7 +60,7 @@ def ms_ssim(
             f"{', '.join(map(str, over))}."
         )
     span = pair.spread(over) if peak is None else xr.DataArray(float(peak))
-    clipped = pair.clipped(peak)
+    clipped = pair.clipped(peak, [Y, X])
     planes = xr.apply_ufunc(
         similarity,
         clipped.original,

@@ -302,12 +302,14 @@ def _borders(report: Numbers) -> str:
 
 
 def _meaning(report: Numbers) -> str:
-    peak: Callable[[float], str] = "values clipped to 0..{:g}".format
-    clip = report["cube"]["peak"]
+    peak: Callable[[float], str] = (
+        "peak {0:g}, values clipped to 0..{0:g} where those of the reference lie in it".format
+    )
+    fixed = report["cube"]["peak"]
     return (
         "<p>PSNR: squared error pooled over bands and valid pixels of a tile, "
-        f"{peak(clip) if clip is not None else 'peak the range of the tile'}; means are over "
-        "tiles that have an error. RMSE, spectral angle (SAM, degrees), NDVI and borders are "
+        f"{peak(fixed) if fixed is not None else 'peak the range of the tile'}; means are over "
+        "tiles that have one. RMSE, spectral angle (SAM, degrees), NDVI and borders are "
         "pooled over pixels, in the numbers of the reference. MS-SSIM: Wang and others, 2003, a "
         "band and tile. bpppb counts the bytes of the compressed tiles over all pixels; "
         f"{report['cube']['ratio_to']} is what the ratio compares with.</p>"

@@ -197,3 +197,47 @@ def test_quality_is_monotone_on_real_tiles(name, real, request):
 def test_a_psnr_is_met_on_real_tiles(name, wanted, real, request):
     found, _ = reached(request.getfixturevalue(name), real, Rate(target_psnr=wanted))
     assert abs(found - wanted) <= 0.3
+
+
+def outside(kind, side=72):
+    """Textured tiles of 16 bits whose valid values leave 0..10000."""
+    low, high, dtype = {
+        "around 29000": (27800, 30200, "uint16"),
+        "dB x 100": (-2600, 300, "int16"),
+        "Landsat": (7000, 30000, "uint16"),
+        "bright cloud": (9500, 16000, "uint16"),
+    }[kind]
+    texture = land(4, side).astype(np.float64)
+    share = (texture - texture.min()) / np.ptp(texture)
+    return np.rint(low + share * (high - low)).astype(dtype)
+
+
+@pytest.mark.parametrize("kind", ["around 29000", "dB x 100", "Landsat", "bright cloud"])
+@pytest.mark.parametrize("wanted", [50, 60])
+def test_a_psnr_counts_errors_outside_the_peak(kind, wanted, klt):
+    x = outside(kind)
+    out = klt.decode(encode_tile(klt, x, Rate(target_psnr=wanted)))
+    error = np.sqrt(np.mean((out.astype(float) - x) ** 2))
+    assert 20 * math.log10(10000 / error) == pytest.approx(wanted, abs=0.3)
+    assert psnr(x, out, CARD, None) == pytest.approx(metrics.psnr(x, out, peak=10000))
+
+
+def test_the_default_codec_counts_bright_cloud_as_well():
+    codec = open_codec("s2l2a-restoration")
+    x = np.concatenate([outside("bright cloud")] * 3)
+    out = codec.decode(encode_tile(codec, x, Rate(target_psnr=50)))
+    error = np.sqrt(np.mean((out.astype(float) - x) ** 2))
+    assert 20 * math.log10(10000 / error) == pytest.approx(50, abs=0.3)
+
+
+def test_decoded_values_are_clipped_where_the_original_lies_within_the_peak():
+    x = np.array([[[0, 5000, 10000]]], np.uint16)
+    out = np.array([[[0, 5100, 12000]]], np.uint16)
+    assert psnr(x, out, CARD, None) == pytest.approx(10 * math.log10(1e8 * 3 / 100**2))
+    error = 100**2 + 2000**2
+    assert psnr(x + np.uint16(1), out + np.uint16(1), CARD, None) == pytest.approx(
+        10 * math.log10(1e8 * 3 / error)
+    )
+    hole = np.array([[[0, 5000, 10000, 65535]]], np.uint16)
+    filled = np.array([[[0, 5100, 12000, 65535]]], np.uint16)
+    assert psnr(hole, filled, CARD, 65535) == psnr(x, out, CARD, None)

@@ -36,7 +36,26 @@ def test_psnr_is_that_of_the_tables(pair):
     x, x_hat = pair
     error = np.clip(x.astype(float), 0, 10000) - np.clip(x_hat.astype(float), 0, 10000)
     expected = 10 * np.log10(10000**2 / np.mean(error**2))
+    assert psnr(x, x_hat, peak=10000, clip=True) == pytest.approx(expected, abs=1e-9)
+    inside, near = x.clip(0, 10000), x_hat.clip(0, 10400)
+    assert psnr(inside, near, peak=10000) == pytest.approx(expected, abs=1e-9)
+
+
+def test_psnr_counts_errors_of_values_outside_the_peak(pair):
+    x, x_hat = pair
+    expected = 10 * np.log10(10000**2 / np.mean((x.astype(float) - x_hat) ** 2))
     assert psnr(x, x_hat, peak=10000) == pytest.approx(expected, abs=1e-9)
+    below = x.astype(float) - 3000
+    assert psnr(below, x_hat - 3000, peak=12000) == pytest.approx(
+        expected + 20 * np.log10(1.2), abs=1e-6
+    )
+    # a number a band looks at the values of the band
+    dark = np.concatenate([x[:1] / 2, x[1:]])
+    values = xr.DataArray(dark, dims=("bands", "y", "x"))
+    noisy = values.copy(data=np.where(dark > 6900, dark + 9000, dark + 5))
+    of_bands = psnr(values, noisy, peak=10000, dim=("y", "x"))
+    assert of_bands[0] == psnr(dark[:1], noisy.values[:1], peak=10000)
+    assert of_bands[1] == psnr(dark[1:2], noisy.values[1:2], peak=10000)
 
 
 def test_psnr_of_known_error():

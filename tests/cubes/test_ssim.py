@@ -135,3 +135,9 @@ def test_what_cannot_be_compared_is_refused(planes):
     cube = xr.DataArray(a, dims=("bands", "y", "x"))
     with pytest.raises(DimensionMissingError, match="planes"):
         ms_ssim(cube, cube, peak=None, dim=("bands",))
+
+
+def test_values_outside_the_peak_are_not_clipped(planes):
+    a, b = (plane + 26000 for plane in planes)
+    expected = naive(a, b, np.ones(a.shape, bool), 10000, scales=3)
+    assert ms_ssim(a[None], b[None], peak=10000) == pytest.approx(expected, abs=1e-8)

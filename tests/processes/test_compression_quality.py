@@ -335,3 +335,36 @@ def test_slivers_of_tiles_are_shown_last(original, restored):
     np.testing.assert_allclose(
         sample.error, np.where((x != 0).any(axis=0), error, np.nan), rtol=1e-5
     )
+
+
+def landsat():
+    """Digital numbers of surface reflectance as Landsat's Collection 2 has them: 7000 to 30000."""
+    cube = fakes.cube(40, 36, bands=("red", "nir08"), dtype="uint16")
+    share = cube.values / cube.values.max()
+    return cube.copy(data=np.rint(7000 + 23000 * share).astype("uint16")).chunk({"t": 1})
+
+
+def test_numbers_above_10000_have_errors_as_others_have():
+    cube = landsat()
+    off = cube.values.astype(int) + np.random.default_rng(0).integers(-600, 600, cube.shape)
+    data = cube.copy(data=off.astype("uint16")).assign_attrs({"nc:tile": TILE})
+    found = compression_quality(data, cube).compute()
+    total, rmse = found["overall"], found["overall"]["rmse"]
+    assert total["exact_tiles"] == 0
+    assert total["psnr"] == pytest.approx(20 * np.log10(10000 / rmse), abs=0.1)
+    assert total["ms_ssim"] < 0.9999
+
+
+def test_a_psnr_that_was_asked_for_is_the_one_reported():
+    cube = landsat()
+    compressed = compress_cube(cube, "klt-dct", target_psnr=55)
+    total = compression_quality(compressed, cube).compute()["overall"]
+    assert total["psnr_min"] == pytest.approx(55, abs=0.3)
+    assert total["rmse"] == pytest.approx(10000 * 10 ** (-55 / 20), rel=0.1)
+
+
+def test_a_tile_whose_errors_no_psnr_sees_is_not_exact():
+    cube = fakes.cube(16, 16, bands=("a", "b"), dtype="uint16")
+    cube = cube.copy(data=np.full(cube.shape, 10000, "uint16")).chunk({"t": 1})
+    found = compression_quality(cube + np.uint16(3), cube).compute()["overall"]
+    assert (found["exact_tiles"], found["psnr"], found["max_error"]) == (0, None, 3)
