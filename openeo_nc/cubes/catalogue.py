@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import fsspec
 import requests
 from pystac.utils import make_absolute_href
+from urllib3 import Retry
 
 from openeo_nc.cubes import addresses
 from openeo_nc.cubes.addresses import Guard, guard
@@ -32,6 +33,11 @@ from openeo_nc.errors import (
 MAX_ITEMS = 20_000
 """More items than this in one load are refused; the extent was forgotten."""
 
+_RETRY = Retry(
+    total=5, connect=1, read=1, backoff_factor=1, status_forcelist=[502, 503, 504],
+    allowed_methods=None,
+)  # fmt: skip
+"""Searches are repeated while an API is busy; of one that is silent they are once."""
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 Json = dict[str, Any]
 
@@ -111,7 +117,7 @@ def some_items(url: str, query: Query, limit: int) -> list[Json]:
         The URL cannot be read or is not STAC.
     """
     href = locate(url)
-    found = _items(read_json(href), href, query)
+    found = _bounded(_items(read_json(href), href, query))
     return list(itertools.islice((item for item in found if query.matches(item)), limit))
 
 
@@ -181,14 +187,14 @@ def _search(root: str, collections: list[str] | None, query: Query) -> Iterator[
     by = guard()
     if by is not None:
         by.check(root)
-    io = StacApiIO()
+    io = StacApiIO(timeout=addresses.TIMEOUT, max_retries=_RETRY)
     addresses.mount(io.session, by)
-    search = Client.open(root, stac_io=io).search(
-        collections=collections,
-        bbox=None if spatial is None else list(spatial.bounds_in(LONLAT)),
-        datetime=None if temporal is None else str(temporal),
-    )
     try:
+        search = Client.open(root, stac_io=io).search(
+            collections=collections,
+            bbox=None if spatial is None else list(spatial.bounds_in(LONLAT)),
+            datetime=None if temporal is None else str(temporal),
+        )
         for item in search.items_as_dicts():
             yield _absolute(item, _link(item, root, "self") or root)
     except APIError as error:
@@ -208,12 +214,26 @@ def _search_root(document: Json, href: str) -> str | None:
 
 
 def _pages(document: Json, href: str) -> Iterator[Json]:
-    page: Json | None = document
-    while page is not None:
+    for page, _ in _linked(document, href):
         for item in page.get("features", []):
             yield _absolute(item, href)
+
+
+def _linked(page: Json, href: str) -> Iterator[tuple[Json, str]]:
+    """A page and those that its `next` links lead to, each with its URL."""
+    seen = {href}
+    while True:
+        yield page, href
         following = _link(page, href, "next")
-        page = None if following is None else read_json(following)
+        if following is None:
+            return
+        if following in seen or len(seen) > MAX_ITEMS:
+            raise InvalidParameterError(
+                f"The pages of {href} have no end: 'next' leads to {following}, where it has been "
+                f"before, or on and on."
+            )
+        seen.add(following)
+        page, href = read_json(following), following
 
 
 def _walk(document: Json, href: str, query: Query) -> Iterator[Json]:
@@ -248,8 +268,12 @@ def _may_hold(document: Json, query: Query) -> bool:
     return any(spatial.matches({"bbox": box}) for box in boxes)
 
 
-def _collections(href: str) -> Iterator[tuple[str, str]]:
+def _collections(href: str, seen: set[str] | None = None) -> Iterator[tuple[str, str]]:
     """`(id, href)` of the collections of an API, or of a static catalogue and its children."""
+    seen = set() if seen is None else seen
+    if href in seen:  # a catalogue may be among its own children
+        return
+    seen.add(href)
     document = read_json(href)
     if document.get("type") == "Collection":
         yield str(document.get("id")), href
@@ -259,16 +283,13 @@ def _collections(href: str) -> Iterator[tuple[str, str]]:
             yield str(entry.get("id")), own or f"{listing.rstrip('/')}/{entry.get('id')}"
     else:
         for child in _links(document, href, "child"):
-            yield from _collections(child)
+            yield from _collections(child, seen)
 
 
 def _listed(href: str) -> Iterator[Json]:
     """The collections that an API lists, all pages."""
-    following: str | None = href
-    while following is not None:
-        page = read_json(following)
+    for page, _ in _linked(read_json(href), href):
         yield from page.get("collections", [])
-        following = _link(page, following, "next")
 
 
 def _bounded(items: Iterable[Json]) -> Iterator[Json]:

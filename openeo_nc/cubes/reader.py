@@ -32,7 +32,14 @@ from openeo_nc.cubes.grid import TOLERANCE
 from openeo_nc.cubes.on_error import check, tell
 from openeo_nc.errors import AssetMissingError, PoisonTaskError
 
-_GDAL = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES"}
+_GDAL = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
+    # by default GDAL waits for ever for a host that is silent
+    "GDAL_HTTP_CONNECTTIMEOUT": "10",  # seconds
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "1",  # bytes a second ...
+    "GDAL_HTTP_LOW_SPEED_TIME": "60",  # ... for so many seconds
+}
 _WEB_DRIVERS = ("GTiff", "JP2OpenJPEG", "PNG", "JPEG")
 _TRANSFORMER_TOLERANCE = 0.01
 """Pixels that GDAL's approximate transformer may be off; its default is 0.125."""

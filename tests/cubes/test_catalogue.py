@@ -11,8 +11,9 @@ import threading
 import numpy as np
 import pytest
 import stac_scenes as scenes
+from silent_host import silent
 
-from openeo_nc.cubes import catalogue, stac
+from openeo_nc.cubes import addresses, catalogue, stac
 from openeo_nc.cubes.query import Query
 from openeo_nc.errors import (
     CollectionNotFoundError,
@@ -174,3 +175,50 @@ def test_collections_are_found_by_id(root):
     )
     with pytest.raises(CollectionNotFoundError, match=r"'north'\. Known are: west, east"):
         catalogue.find_collection("north", [str(root)])
+
+
+def test_pages_without_an_end_are_refused(root):
+    pages = {
+        "/items": {
+            "type": "FeatureCollection", "features": [],
+            "links": [{"rel": "next", "href": "/items?page=2"}],
+        },
+        "/items?page=2": {
+            "type": "FeatureCollection", "features": [],
+            "links": [{"rel": "next", "href": "/items"}],
+        },
+        "/api": {"type": "Catalog", "id": "api", "links": [{"rel": "data", "href": "/collections"}]},
+        "/collections": {
+            "collections": [], "links": [{"rel": "next", "href": "/collections"}],
+        },
+    }  # fmt: skip
+    with web(root, pages) as url:
+        with pytest.raises(InvalidParameterError, match="have no end"):
+            ids(f"{url}/items")
+        with pytest.raises(InvalidParameterError, match="have no end"):
+            catalogue.find_collection("c", [f"{url}/api"])
+
+
+def test_a_catalogue_among_its_own_children_is_listed_once(tmp_path):
+    links = [{"rel": "child", "href": "./catalog.json"}]
+    document = {"type": "Catalog", "stac_version": "1.1.0", "id": "ring", "links": links}
+    (tmp_path / "catalog.json").write_text(json.dumps(document))
+    with pytest.raises(CollectionNotFoundError):
+        catalogue.find_collection("east", [str(tmp_path)])
+
+
+def test_a_search_in_a_silent_api_ends(root, monkeypatch):
+    monkeypatch.setattr(addresses, "TIMEOUT", 0.3)
+    landing = {
+        "type": "Catalog", "stac_version": "1.1.0", "id": "api", "description": "api",
+        "conformsTo": ["https://api.stacspec.org/v1.0.0/item-search"],
+    }  # fmt: skip
+    with silent() as (host, port):
+        landing["links"] = [
+            {"rel": "search", "href": f"http://{host}:{port}/search", "method": "POST",
+             "type": "application/geo+json"},
+        ]  # fmt: skip
+        with web(root, {"/api": landing}) as url, pytest.raises(
+            InvalidParameterError, match=r"The search in .* failed"
+        ):  # fmt: skip
+            ids(f"{url}/api")
