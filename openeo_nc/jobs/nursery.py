@@ -4,7 +4,8 @@ It reads a line of JSON for each runner that is to start, `{"job", "token", "ord
 one when it is ready, `{"ready": true}`, one for each that started, `{"started": pid, "token",
 "job"}`, and one for each that ended, `{"ended": pid, "status"}`. Orders come this way, and not as
 arguments, since they hold the database's password. At the end of its input it ends; runners have a
-session of their own and go on.
+session of their own and go on. Whatever else is written to standard output goes to standard error:
+a stray line would be taken for one of these.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
+from typing import IO, Any
 
 from openeo_nc.graphs import warm  # noqa: F401  what runners need, imported once
 from openeo_nc.jobs import runner
@@ -28,32 +29,39 @@ _BLOCK = 1 << 16
 
 def serve() -> None:
     """Start runners until nobody may ask for any."""
+    with os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8") as answers:
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        _serve(answers)
+
+
+def _serve(answers: IO[str]) -> None:
     wake, woken = os.pipe()
     os.set_blocking(woken, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(woken)
-    _tell(ready=True)
+    _tell(answers, ready=True)
     rest = b""
     while True:
         ready, _, _ = select.select([sys.stdin.fileno(), wake], [], [])
         if wake in ready:
             os.read(wake, _BLOCK)
             for pid, status in _ended():
-                _tell(ended=pid, status=status)
+                _tell(answers, ended=pid, status=status)
         if sys.stdin.fileno() in ready:
             block = os.read(sys.stdin.fileno(), _BLOCK)
             if not block:
                 return
             *lines, rest = (rest + block).split(b"\n")
             for line in lines:
-                _start(json.loads(line))
+                _start(answers, json.loads(line))
 
 
-def _start(asked: dict[str, Any]) -> None:
+def _start(answers: IO[str], asked: dict[str, Any]) -> None:
     pid = os.fork()
     if pid == 0:
+        os.close(answers.fileno())  # or it would be open for as long as the runner lives
         _run(asked)
-    _tell(started=pid, job=asked["job"], token=asked["token"])
+    _tell(answers, started=pid, job=asked["job"], token=asked["token"])
 
 
 def _run(asked: dict[str, Any]) -> None:
@@ -65,7 +73,6 @@ def _run(asked: dict[str, Any]) -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, sys.stdin.fileno())
-        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         orders = runner.Orders.from_json(asked["orders"])
         status = runner.run(orders, asked["job"], asked["token"])
     except BaseException:  # noqa: BLE001  it must not return into the loop above
@@ -87,9 +94,9 @@ def _ended() -> Iterator[tuple[int, int]]:
         yield pid, os.waitstatus_to_exitcode(status)
 
 
-def _tell(**what: Any) -> None:
-    sys.stdout.write(json.dumps(what) + "\n")
-    sys.stdout.flush()
+def _tell(answers: IO[str], **what: Any) -> None:
+    answers.write(json.dumps(what) + "\n")
+    answers.flush()
 
 
 if __name__ == "__main__":

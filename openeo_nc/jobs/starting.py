@@ -209,19 +209,27 @@ class _Answers:
         return child
 
     def _hear(self, pipe: IO[str]) -> None:
-        with pipe:
-            for line in pipe:
-                told = json.loads(line)
-                if "ready" in told:
-                    self.ready = True
-                elif "started" in told:
-                    child = self._asked.pop((told["job"], told["token"]))
-                    child.pid = told["started"]
-                    self._running[told["started"]] = child
-                elif (ended := self._running.pop(told["ended"], None)) is not None:
-                    ended.status = told["status"]
-        self.ready = False
-        self.over.set()
+        try:
+            with pipe:
+                for line in pipe:
+                    self._take(line)
+        finally:  # or runners that ended would be waited for, and their places taken, for ever
+            self.ready = False
+            self.over.set()
+
+    def _take(self, line: str) -> None:
+        try:
+            told = json.loads(line)
+            if "ready" in told:
+                self.ready = True
+            elif "started" in told:
+                child = self._asked.pop((told["job"], told["token"]))
+                child.pid = told["started"]
+                self._running[told["started"]] = child
+            elif (ended := self._running.pop(told["ended"], None)) is not None:
+                ended.status = told["status"]
+        except (ValueError, TypeError, KeyError):
+            logger.warning("Runners are not started by lines such as %r", line[:200])
 
 
 def starter(command: Sequence[str] | None, environment: Mapping[str, str]) -> Starter:

@@ -1,4 +1,7 @@
-"""A nursery that is ready at once, and whose runners only wait, or end with their token as status."""
+"""A nursery that is ready at once, and whose runners only wait, or end with their token as status.
+
+It writes a stray line before it serves, and so does each runner.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,15 @@ from openeo_nc.jobs import nursery
 
 
 def run(orders, job_id, token):
+    sys.stdout.write("a library says hello\n")
+    sys.stdout.flush()
     if job_id == "waits":
         time.sleep(120)
     return token
 
 
 nursery.runner.run = run
+sys.stdout.write("a library says hello\n")
+sys.stdout.flush()
 nursery.serve()
 os._exit(0)

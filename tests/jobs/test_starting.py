@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from openeo_nc.jobs.claims import Claim
-from openeo_nc.jobs.starting import Nursery, end
+from openeo_nc.jobs.starting import Nursery, _Answers, _Forked, end
 
 FAKE = (sys.executable, str(Path(__file__).with_name("fake_nursery.py")))
 
@@ -49,7 +50,7 @@ def test_orders_are_in_no_argument_and_no_variable(nursery, orders):
         path = Path(f"/proc/{child.pid}/{what}")
         if path.exists():
             assert orders.database.encode() not in path.read_bytes()
-    assert os.getsid(child.pid) == child.pid
+    until(lambda: os.getsid(child.pid) == child.pid)
     end([child], 60)
     assert child.poll() == -signal.SIGTERM
 
@@ -66,3 +67,26 @@ def test_a_runner_outlives_the_process_that_it_was_forked_from(nursery, orders):
     child.signal(signal.SIGKILL)
     assert child.wait(60)
     assert (child.poll(), other.poll()) == (-1, 0)
+
+
+def test_lines_that_are_no_answers_are_passed_over(nursery, orders):
+    answers = nursery._answers
+    for line in ("hello", "[1]", '{"started": 1, "job": "nobody", "token": 9}', "{}"):
+        answers._take(line)
+    assert not answers.over.is_set()
+    assert nursery.start(claim("ends", 0), orders).wait(60)
+
+
+def test_a_runner_is_lost_when_nobody_hears_its_nursery(nursery, orders):
+    child = nursery.start(claim("ends", 3), orders)
+    assert child.wait(60)
+    read, write = os.pipe()
+    os.write(write, b"\xff\xff\n")
+    os.close(write)
+    answers = object.__new__(_Answers)
+    answers.ready, answers.over = True, threading.Event()
+    with pytest.raises(UnicodeDecodeError):
+        answers._hear(os.fdopen(read, encoding="utf-8"))
+    assert answers.over.is_set()
+    assert not answers.ready
+    assert _Forked(answers).poll() == -1
