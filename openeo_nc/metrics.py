@@ -136,12 +136,6 @@ def decoded(payload: int, pixels: int, tiles: int = 1) -> None:
     PIXEL_BYTES_DECODED.add(pixels)
 
 
-def batch(tiles: int) -> None:
-    """Count a batch that a network ran on."""
-    BATCHES.add()
-    BATCH_SIZE.observe(tiles)
-
-
 @contextmanager
 def waiting(tiles: int) -> Iterator[None]:
     """Count tiles as waiting for a network while the block lasts."""

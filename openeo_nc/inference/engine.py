@@ -30,7 +30,7 @@ import numpy.typing as npt
 from openeo_nc import metrics
 from openeo_nc.codecs import networks
 from openeo_nc.codecs.networks import Network, by_shape
-from openeo_nc.errors import DeviceMemoryError
+from openeo_nc.errors import CardInvalidError, DeviceMemoryError
 from openeo_nc.inference.threads import SHARE
 
 T = TypeVar("T")
@@ -43,6 +43,28 @@ LANES = 2
 """Batches that are under way at once on a device that works beside the CPU."""
 
 
+@dataclass(kw_only=True)
+class _Counts:
+    """What running networks took. A lane counts, and the thread of the task tells of it."""
+
+    seconds: float = 0.0
+    """Time of the device."""
+    batches: int = 0
+    """Batches that ran."""
+    halved: int = 0
+    """Batches that memory did not hold."""
+
+    def told(self, device: str) -> None:
+        """Add to the totals of the process, and of the job whose task runs in this thread."""
+        for total, amount in (
+            (metrics.BATCHES, self.batches),
+            (metrics.OUT_OF_MEMORY, self.halved),
+        ):
+            if amount:
+                total.add(amount)
+        metrics.DEVICE_SECONDS.add(self.seconds, device.partition(":")[0])
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Item:
     """What a thread waits for."""
@@ -50,8 +72,9 @@ class _Item:
     network: Network[Any]
     shape: Hashable
     value: Any
-    result: Future[tuple[Array, float]] = field(default_factory=Future)
-    """Its result, and the seconds of the device that were its part."""
+    result: Future[Array] = field(default_factory=Future)
+    counts: _Counts = field(default_factory=_Counts)
+    """Its part of the seconds; the first item of a batch has the batch."""
     came: float = field(default_factory=time.monotonic)
 
     @property
@@ -85,10 +108,12 @@ class Engine:
         ------
         DeviceMemoryError
             There is no memory for a single item.
+        CardInvalidError
+            The network gave more or fewer results than items.
         """
-        return (
-            self._here(network, items) if network.device == "cpu" else self._there(network, items)
-        )
+        run = self._here if network.device == "cpu" else self._there
+        with metrics.waiting(len(items)):
+            return run(network, items)
 
     def limit(self, network: Network[Any], shape: Hashable) -> int:
         """Most items of a batch, as far as is known."""
@@ -97,10 +122,16 @@ class Engine:
     def _here(self, network: Network[T], items: Sequence[T]) -> Sequence[Array]:
         """In this thread, with its share of the cores."""
         results: dict[int, Array] = {}
-        with SHARE.taken(), metrics.busy(network.device):
-            for shape, members in by_shape(network, items).items():
-                found = self._within_memory(network, shape, [items[i] for i in members])
-                results.update(zip(members, found, strict=True))
+        counts, began = _Counts(), time.perf_counter()
+        try:
+            with SHARE.taken():
+                for shape, members in by_shape(network, items).items():
+                    part = [items[i] for i in members]
+                    found = self._within_memory(network, shape, part, counts)
+                    results.update(zip(members, found, strict=True))
+        finally:
+            counts.seconds = time.perf_counter() - began
+            counts.told(network.device)
         return [results[i] for i in range(len(items))]
 
     def _there(self, network: Network[T], items: Sequence[T]) -> Sequence[Array]:
@@ -112,24 +143,30 @@ class Engine:
         waiting = [
             _Item(network=network, shape=network.shape(value), value=value) for value in items
         ]
-        with metrics.waiting(len(waiting)):
-            queue.put(waiting)
-            found = [item.result.result() for item in waiting]
-        # told in the task's thread, so that they count for its job
-        metrics.DEVICE_SECONDS.add(sum(s for _, s in found), network.device.partition(":")[0])
-        return [result for result, _ in found]
+        queue.put(waiting)
+        try:
+            return [item.result.result() for item in waiting]
+        finally:
+            for item in waiting:
+                item.counts.told(network.device)
 
     def _within_memory(
-        self, network: Network[T], shape: Hashable, items: Sequence[T]
+        self, network: Network[T], shape: Hashable, items: Sequence[T], counts: _Counts
     ) -> Iterator[Array]:
         done = 0
         while done < len(items):
             part = items[done : done + self.limit(network, shape)]
             results = self._attempt(network, part)
             if results is None:
+                counts.halved += 1
                 self._halve(network, shape, len(part))
                 continue
-            metrics.batch(len(part))
+            if len(results) != len(part):
+                raise CardInvalidError(
+                    f"The network '{network.name}' gave {len(results)} results of {len(part)} items."
+                )
+            counts.batches += 1
+            metrics.BATCH_SIZE.observe(len(part))
             yield from results
             done += len(part)
 
@@ -145,7 +182,6 @@ class Engine:
         return None
 
     def _halve(self, network: Network[Any], shape: Hashable, size: int) -> None:
-        metrics.OUT_OF_MEMORY.add()
         if size == 1:
             raise DeviceMemoryError(
                 f"The memory of '{network.device}' does not hold the network '{network.name}' on "
@@ -169,15 +205,23 @@ class _Queue:
 
     def put(self, items: Sequence[_Item]) -> None:
         """Have items run."""
-        metrics.QUEUE_DEPTH.inc(len(items))
         with self._changed:
             self._waiting += items
             self._changed.notify_all()
 
     def _lane(self) -> None:
-        with self._engine._stream(self._device):
-            while True:
-                self._run(self._take())
+        """Run batches for ever: one that fails, or a stream that does, costs who waits for it."""
+        while True:
+            batch = self._take()
+            try:
+                with self._engine._stream(self._device):
+                    while True:
+                        self._run(batch)
+                        batch = self._take()
+            except BaseException as error:  # noqa: BLE001  it is for the threads that wait
+                for item in batch:
+                    if not item.result.done():
+                        item.result.set_exception(error)
 
     def _take(self) -> list[_Item]:
         """The next batch: items like the one that waits longest, once it is full or has waited."""
@@ -195,15 +239,15 @@ class _Queue:
             batch = alike[: self._engine.limit(*first.key)]
             taken = set(map(id, batch))
             self._waiting = [item for item in self._waiting if id(item) not in taken]
-        metrics.QUEUE_DEPTH.dec(len(batch))
         return batch
 
     def _run(self, batch: Sequence[_Item]) -> None:
         network, shape = batch[0].key
+        counts = batch[0].counts
         began = time.perf_counter()
         try:
             values = [item.value for item in batch]
-            results = list(self._engine._within_memory(network, shape, values))
+            results = list(self._engine._within_memory(network, shape, values, counts))
         except Exception as error:  # noqa: BLE001  it is for the threads that wait
             if len(batch) > 1:  # one that fails must not take along the others, of other threads
                 for item in batch:
@@ -213,7 +257,8 @@ class _Queue:
             return
         seconds = (time.perf_counter() - began) / len(batch)
         for item, result in zip(batch, results, strict=True):
-            item.result.set_result((result, seconds))
+            item.counts.seconds = seconds
+            item.result.set_result(result)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -6,6 +6,7 @@ import multiprocessing
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -175,6 +176,104 @@ def test_a_tile_that_fails_takes_no_other_along():
     assert found[-1] == "NaN"
     assert all(np.array_equal(a, 2 * b) for a, b in zip(found[:-1], items[:-1], strict=True))
     np.testing.assert_array_equal(engine.run(fake.network, tiles(2))[1], 2 * tiles(2)[1])
+
+
+class Short(Fake):
+    """A network that loses a result."""
+
+    def forward(self, items):
+        return super().forward(items)[1:]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("device", ["cpu", "fake"])
+def test_a_network_that_gives_a_wrong_count_fails_and_holds_up_nobody(device):
+    fake, engine = Short(device), Engine(most=4)
+    for _ in range(3):  # more than there are lanes
+        with pytest.raises(errors.CardInvalidError, match="gave 0 results of 1 items"):
+            engine.run(fake.network, tiles(1))
+        with pytest.raises(errors.CardInvalidError, match="'fake' gave"):
+            engine.run(fake.network, tiles(3))
+    other = Fake(device)
+    assert len(engine.run(other.network, tiles(3))) == 3
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("where", ["made", "entered"])
+def test_a_stream_that_fails_fails_who_waits_and_is_tried_again(where):
+    broken = threading.Event()
+    broken.set()
+
+    @contextmanager
+    def entered():
+        if where == "entered" and broken.is_set():
+            raise RuntimeError("no stream")
+        yield
+
+    def stream(device):
+        if where == "made" and broken.is_set():
+            raise RuntimeError("no stream")
+        return entered()
+
+    fake, engine = Fake(), Engine(stream=stream)
+    for _ in range(3):
+        with pytest.raises(RuntimeError, match="no stream"):
+            engine.run(fake.network, tiles(2))
+    broken.clear()
+    assert len(engine.run(fake.network, tiles(2))) == 2
+
+
+@pytest.mark.timeout(60)
+def test_a_network_that_ends_its_thread_ends_no_lane():
+    def forward(items):
+        raise SystemExit(1)
+
+    engine = Engine()
+    network = Network(name="exits", device="fake", shape=np.shape, forward=forward)
+    for _ in range(3):
+        with pytest.raises(SystemExit):
+            engine.run(network, tiles(2))
+    assert len(engine.run(Fake().network, tiles(2))) == 2
+
+
+@pytest.mark.parametrize("device", ["cpu", "fake"])
+def test_what_is_counted_is_counted_in_the_thread_that_waits(device, monkeypatch):
+    """Only so it goes to the usage of the job whose task runs in that thread."""
+    told = []
+
+    def add(self, amount=1, part=None):
+        told.append((self.name, amount, threading.current_thread()))
+
+    monkeypatch.setattr(metrics.Total, "add", add)
+    fake, engine = Fake(device, room=3 * 4), Engine(most=4, wait=0.0)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: engine.run(fake.network, tiles(4)), range(4)))
+    full = Fake(device, room=1)
+    with pytest.raises(errors.DeviceMemoryError):
+        engine.run(full.network, tiles(1))
+    assert not [thread.name for *_, thread in told if thread.name.startswith("openeo_nc-")]
+    sums = {name: sum(n for what, n, _ in told if what == name) for name, *_ in told}
+    counted = sum(1 for size in fake.batches if size * 4 <= fake.room)
+    assert sums["batches"] == counted
+    assert sums["out_of_memory"] == len(fake.batches) - counted + 1
+
+
+@pytest.mark.parametrize("device", ["cpu", "fake"])
+def test_each_tile_that_waits_is_counted_once(device):
+    depth = []
+    fake = Fake(device)
+    forward = fake.forward
+
+    def looking(items):
+        depth.append(metrics.QUEUE_DEPTH._value.get())
+        return forward(items)
+
+    network = Network(name="looks", device=device, shape=np.shape, forward=looking)
+    before = metrics.QUEUE_DEPTH._value.get()
+    Engine(most=2, lanes=1).run(network, tiles(6))
+    assert depth
+    assert set(depth) == {before + 6}
+    assert metrics.QUEUE_DEPTH._value.get() == before
 
 
 def test_metrics_tell_of_batches_and_leave_nothing_waiting():
