@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+import dask
+import fake_models
 import pytest
+import stac_scenes as scenes
 from click.testing import CliRunner
+from granules import load, scene
 
 from openeo_nc.cli import main
+from openeo_nc.cubes import tile_store
+from openeo_nc.cubes.embed import embed_cube
 from openeo_nc.cubes.tile_store import Key, Spec, TileStore
 from openeo_nc.cubes.tile_store_entry import Entry
+from openeo_nc.models.registry import get_model_card
+
+WHEN = "2022-06-01T10:50:31Z"
 
 
 def invoke(*arguments, **environment):
@@ -43,6 +53,30 @@ def test_list_tells_entries_bytes_and_hits(place):
     assert (coding["codec"], coding["rate"], coding["hits"]) == ("klt-dct", "quality 5.0", 2)
     assert "6 entries" in shown.output
     assert "klt-dct" in shown.output
+
+
+@pytest.mark.parametrize(
+    ("model", "quantization", "listed", "quantiser"),
+    [
+        ("fake-patches", "int8", "fake-patches, vectors", "int8"),
+        ("fake-chips", "int8", "fake-chips, chips", ""),  # before any quantiser
+    ],
+)
+def test_list_tells_of_models_beside_codecs(
+    place, tmp_path, model, quantization, listed, quantiser
+):
+    url = str(scenes.write_items(tmp_path / "items.json", [scene(tmp_path, "one", WHEN)]))
+    synchronous = dask.config.set(scheduler="synchronous")
+    with fake_models.models_installed(), tile_store.used(place), synchronous:
+        card = replace(get_model_card(model), source={"revision": "0" * 40})
+        embed_cube(load(url), card, quantization=quantization).compute()
+    shown = invoke("tiles", "list", "--tiles", place)
+    assert shown.exit_code == 0, shown.output
+    report = json.loads(invoke("tiles", "list", "--tiles", place, "--json").output)
+    assert len(report["codings"]) == 2
+    found = {coding["codec"]: coding["rate"] for coding in report["codings"]}
+    assert found == {"klt-dct": "quality 5.0", listed: quantiser}
+    assert listed in shown.output
 
 
 def test_evict_leaves_what_was_read_last(place):

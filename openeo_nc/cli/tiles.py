@@ -105,7 +105,7 @@ def _shelf(place: str) -> Any:
 
 
 def _about(place: str, entries: Any, coding: str) -> tuple[str, str]:
-    """Codec and rate of a group, as one of its entries says."""
+    """Codec or model of a group, and rate or quantiser, as one of its entries says."""
     from openeo_nc.cubes.tile_store_entry import Entry
     from openeo_nc.errors import PayloadError
 
@@ -117,10 +117,18 @@ def _about(place: str, entries: Any, coding: str) -> tuple[str, str]:
             document = Entry.from_bytes(data or b"").key["of"]
         except PayloadError:
             continue
-        rate = ", ".join(f"{name} {value}" for name, value in document["rate"].items())
-        kind = "" if document["kind"] == "pixels" else ", embedding"
-        return f"{document['codec'][0]}{kind}", rate
+        return _named(document)
     return "", ""
+
+
+def _named(document: dict[str, Any]) -> tuple[str, str]:
+    """What entries are of, as `tile_store_key` and `embed_kept` state it."""
+    if "card" in document:  # chips serve every quantiser
+        quantiser = (document["quantiser"] or {}).get("name", "")
+        return f"{document['card']['model_id']}, {document['kind']}", quantiser
+    rate = ", ".join(f"{name} {value}" for name, value in document["rate"].items())
+    kind = "" if document["kind"] == "pixels" else ", embedding"
+    return f"{document['codec'][0]}{kind}", rate
 
 
 def _list_table(report: dict[str, Any]) -> str:
