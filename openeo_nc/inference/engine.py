@@ -56,13 +56,12 @@ class _Counts:
 
     def told(self, device: str) -> None:
         """Add to the totals of the process, and of the job whose task runs in this thread."""
-        for total, amount in (
-            (metrics.BATCHES, self.batches),
-            (metrics.OUT_OF_MEMORY, self.halved),
-        ):
-            if amount:
-                total.add(amount)
-        metrics.DEVICE_SECONDS.add(self.seconds, device.partition(":")[0])
+        if self.batches:
+            metrics.BATCHES.add(self.batches)
+        if self.halved:
+            metrics.OUT_OF_MEMORY.add(self.halved)
+        if self.seconds:
+            metrics.DEVICE_SECONDS.add(self.seconds, device.partition(":")[0])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -122,15 +121,14 @@ class Engine:
     def _here(self, network: Network[T], items: Sequence[T]) -> Sequence[Array]:
         """In this thread, with its share of the cores."""
         results: dict[int, Array] = {}
-        counts, began = _Counts(), time.perf_counter()
+        counts = _Counts()
         try:
-            with SHARE.taken():
+            with SHARE.taken(), metrics.busy(network.device):
                 for shape, members in by_shape(network, items).items():
                     part = [items[i] for i in members]
                     found = self._within_memory(network, shape, part, counts)
                     results.update(zip(members, found, strict=True))
         finally:
-            counts.seconds = time.perf_counter() - began
             counts.told(network.device)
         return [results[i] for i in range(len(items))]
 
