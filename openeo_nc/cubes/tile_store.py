@@ -164,7 +164,7 @@ class TileStore:
     def _used(self, path: str) -> None:
         with self._lock:
             _, before = self._uses.get(path, (0.0, 0))
-            self._uses[path] = round(time.time(), 1), before + 1
+            self._uses[path] = round(time.time(), 3), before + 1
             full = len(self._uses) >= _MOST_USES
             if self._timer is None:
                 self._timer = threading.Timer(FLUSH_SECONDS, self.flush)
