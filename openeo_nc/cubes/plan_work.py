@@ -70,7 +70,7 @@ class Work:
     kept: int
     """Tiles that the tile store has."""
     largest: int
-    """Samples of the largest tile that is coded."""
+    """Samples that a task codes at most: of a tile, or of its dates that are coded together."""
     samples_read: int
     """Samples that are read from sources, on the cube's grid."""
     source_bytes: int
@@ -151,7 +151,7 @@ class _Finder:
         if label in ("together", "entry"):
             tiles = max(1, sum(isinstance(argument, TaskRef) for argument in task.args))
         size = 0 if form is None else form.bands * form.tile**2
-        self.largest = max(self.largest, size * (tiles if label == "together" else 1))
+        self.largest = max(self.largest, size * tiles)
         for operation in _OPERATIONS[label]:
             step = Step(
                 codec_id=spec.codec_id, operation=operation, rate=Rate() if coding is None else rate_of(coding)

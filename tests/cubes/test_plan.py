@@ -11,7 +11,7 @@ import pytest
 import stac_scenes as scenes
 
 from openeo_nc.codecs.rate import Rate
-from openeo_nc.cubes import stac
+from openeo_nc.cubes import stac, tile_store
 from openeo_nc.cubes.compress import compress_cube
 from openeo_nc.cubes.embed import embed_cube
 from openeo_nc.cubes.outputs import output_folder
@@ -182,6 +182,21 @@ def test_more_bands_and_strips_need_more_memory(tmp_path, area, known):
     assert few.worker_bytes(2) == few.memory_bytes + few.thread_bytes
     wide = planned(tmp_path, area(8), "GTIFF", known)
     assert wide.thread_bytes >= 2 * 4 * 2 * SIDE * 8 * SIDE
+
+
+@pytest.mark.parametrize("dates", [None, 32])
+def test_dates_that_are_coded_together_need_memory_together_with_a_tile_store_too(
+    tmp_path, area, known, dates
+):
+    """All dates of a window are in the task at once, whoever keeps what it gives."""
+    cube, plans = area(2, dates=6), []
+    for store in (None, tmp_path / "tiles"):
+        with tile_store.used(store):
+            plans.append(plan_cube(compress_cube(cube, "klt-dct", 5.0, dates=dates), known))
+    plain, kept = plans
+    assert kept.thread_bytes == plain.thread_bytes
+    alone = plan_cube(compress_cube(cube, "klt-dct", 5.0), known).thread_bytes
+    assert kept.thread_bytes == pytest.approx(alone * (1 if dates is None else 6), rel=0.4)
 
 
 @pytest.mark.parametrize(
