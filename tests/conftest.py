@@ -51,12 +51,30 @@ def _shared_folder() -> Path:
     return Path(given) if given else _REPOSITORY.parent / "shared"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def workers_keep_their_clients():
+    """Clients that workers in this process make for their tasks are nobody's default.
+
+    Distributed makes them the default of the whole process, whichever test it is at, and what a test
+    then computes waits for a cluster that has ended, or finds a scheduler configured and no client.
+    """
+    from distributed import Client
+
+    made = Client.__init__
+
+    def make(self, *arguments, **settings):
+        if settings.get("name") == "worker":
+            settings["set_as_default"] = False
+        made(self, *arguments, **settings)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Client, "__init__", make)
+        yield
+
+
 @pytest.fixture(scope="module", autouse=True)
 def no_scheduler_left():
-    """A client that a module leaves as default would compute what later modules count here.
-
-    Workers in this process leave such: one whose task asks for a client makes it the default.
-    """
+    """A client that a module leaves as default would compute what later modules count here."""
     _without_default()
     yield
     _without_default()

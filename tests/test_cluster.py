@@ -8,7 +8,7 @@ import time
 
 import dask
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, get_client
 
 from openeo_nc import cluster
 from openeo_nc.errors import SchedulerUnreachableError
@@ -71,3 +71,22 @@ def test_progress_counts_all_tasks(running, monkeypatch):
 def test_progress_that_is_not_shown_asks_nothing():
     with cluster.progress(None, "x", shown=False):
         pass
+
+
+def test_a_task_that_computes_makes_its_client_nobodys_default():
+    """Of these tests: `workers_keep_their_clients` in conftest.py."""
+    import dask.array as da
+
+    def computes(x):
+        return float(da.ones((4, 4), chunks=2).sum().compute()) + x
+
+    with (
+        LocalCluster(
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0"
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        assert client.submit(computes, 1).result(60) == 17
+        assert dask.config.get("scheduler", None) is None
+        with pytest.raises(ValueError, match="No global client"):
+            get_client()
