@@ -18,7 +18,16 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    ExceptionContext,
+    create_engine,
+    event,
+    make_url,
+    text,
+)
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -30,6 +39,10 @@ BUSY_SECONDS = 5.0
 """How long SQLite itself waits for a lock."""
 PATIENCE_SECONDS = 30.0
 """How long the beginning of a transaction is tried again beyond that."""
+ANSWER_SECONDS = 60.0
+"""How long PostgreSQL, or what lies between, may be silent before its connection is given up."""
+_LOCK_SECONDS = 30.0
+_IDLE_SECONDS = 120.0  # of a transaction whose process was paused, and holds locks
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _MIGRATING = 0x6F70656E  # "open": the advisory lock that two starting servers share on PostgreSQL
 _WRITES = "openeo_nc_writes"
@@ -107,7 +120,7 @@ class Database:
     def answers(self) -> bool:
         """Whether the database can be read at this moment."""
         try:
-            with self.engine.connect() as connection:
+            with self._connected() as connection:
                 connection.execute(text("SELECT 1"))
         except SQLAlchemyError:
             return False
@@ -117,9 +130,15 @@ class Database:
         """Close all connections that are not in use."""
         self.engine.dispose()
 
+    def _connected(self) -> Connection:
+        try:
+            return self.engine.connect()
+        except OSError as error:  # pg8000 lets some of these through, time-outs among them
+            raise OperationalError(None, None, error) from error
+
     @contextmanager
     def _begun(self, *, writes: bool) -> Iterator[Session]:
-        with self.engine.connect() as plain:
+        with self._connected() as plain:
             connection = plain.execution_options(**{_WRITES: writes})
             self._begin(connection)
             with Session(bind=connection, expire_on_commit=False) as session:
@@ -164,7 +183,7 @@ def _engine(url: str, busy: float) -> Engine:
     if address.get_backend_name() != "sqlite":
         if address.drivername == "postgresql":  # SQLAlchemy would take another driver
             address = address.set(drivername="postgresql+pg8000")
-        return create_engine(address, pool_pre_ping=True, pool_timeout=busy)
+        return _over_network(address, busy)
     engine = create_engine(url, connect_args={"timeout": busy})
 
     @event.listens_for(engine, "connect")
@@ -180,6 +199,37 @@ def _engine(url: str, busy: float) -> Engine:
         _use_wal(connection)
         writes = connection.get_execution_options().get(_WRITES, False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _over_network(address: URL, busy: float) -> Engine:
+    """PostgreSQL's, where nothing is waited for without an end: neither an answer nor a lock."""
+    engine = create_engine(
+        address, pool_pre_ping=True, pool_timeout=busy,
+        connect_args={"timeout": ANSWER_SECONDS} if address.get_driver_name() == "pg8000" else {},
+    )  # fmt: skip
+
+    if engine.dialect.name == "postgresql":
+
+        @event.listens_for(engine, "connect")
+        def connected(raw: Any, _record: Any) -> None:
+            cursor = raw.cursor()
+            for setting, seconds in (
+                ("lock_timeout", _LOCK_SECONDS),
+                ("idle_in_transaction_session_timeout", _IDLE_SECONDS),
+            ):
+                cursor.execute(f"SET {setting} = {round(seconds * 1000)}")
+            cursor.close()
+            raw.commit()
+
+    @event.listens_for(engine, "handle_error")
+    def failed(context: ExceptionContext) -> SQLAlchemyError | None:
+        """Make an error of SQLAlchemy of what pg8000 lets through."""
+        if not isinstance(context.original_exception, OSError):
+            return None
+        context.is_disconnect = True
+        return OperationalError(context.statement, None, context.original_exception)
 
     return engine
 

@@ -101,9 +101,14 @@ class Dispatcher:
         """Start no more jobs, and have those that run released: they go on at the next start."""
         self._stopping.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(timeout)
+            if self._thread.is_alive():
+                logger.warning("The dispatcher waits for database or storage; it is left alone")
         end([child.process for child in self._children], timeout)
-        self._reap()
+        try:
+            self._reap()
+        except (OpenEONCError, SQLAlchemyError):
+            logger.warning("The last runners could not be noted", exc_info=True)
         self._starter.close()
 
     def running(self) -> int:

@@ -61,8 +61,10 @@ def fault_of(error: BaseException) -> Fault:
 def _passing(error: SQLAlchemyError) -> bool:
     """Whether PostgreSQL says by its SQLSTATE that it was lost, out of something, or in the way.
 
+    The last two are transactions that did nothing for long, and locks that were waited for in vain.
+
     Its driver has one class for all that the server refuses.
     """
     told = getattr(getattr(error, "orig", None), "args", ())
     state = told[0].get("C", "") if told and isinstance(told[0], dict) else ""
-    return str(state)[:2] in {"08", "40", "53", "57"}
+    return str(state)[:2] in {"08", "40", "53", "57"} or state in {"25P03", "55P03"}

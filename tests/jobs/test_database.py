@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import signal
 import sqlite3
 import threading
 import time
@@ -10,11 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from silent_host import silent
 from sqlalchemy import inspect, text
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
 from openeo_nc.errors import DatabaseBusyError, InvalidParameterError
-from openeo_nc.jobs import jobs, logs
+from openeo_nc.jobs import database, jobs, logs
 from openeo_nc.jobs.database import Database
 from openeo_nc.jobs.faults import fault_of
 from openeo_nc.jobs.tables import Table
@@ -54,9 +58,9 @@ def test_many_servers_may_start_at_once(database_url):
     with ThreadPoolExecutor(4) as threads:
         opened = list(threads.map(Database.open, [database_url] * 4))
     job = jobs.create(opened[0], "a", {"process": GRAPH})
-    for database in opened:
-        assert jobs.get(database, "a", job.id) == job
-        database.close()
+    for one in opened:
+        assert jobs.get(one, "a", job.id) == job
+        one.close()
 
 
 def test_sqlite_runs_in_wal_mode(db):
@@ -129,6 +133,67 @@ def test_a_database_that_starts_again_is_used_again(db, postgres):
     assert "secret" not in fault_of(OperationalError("", {}, Exception("host secret"))).message
     postgres.start()
     assert jobs.get(db, "a", job.id) == job
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_lock_is_not_waited_for_without_an_end(db, database_url, monkeypatch):
+    monkeypatch.setattr(database, "_LOCK_SECONDS", 0.3)
+    job = jobs.create(db, "a", {"process": GRAPH})
+    other = Database.open(database_url, migrate=False)
+    with db.write() as session:
+        session.execute(text(f"UPDATE jobs SET title = 'held' WHERE id = '{job.id}'"))
+        with pytest.raises(SQLAlchemyError) as raised:
+            jobs.queue(other, "a", job.id)
+    assert fault_of(raised.value).again
+    assert jobs.queue(other, "a", job.id).status == "queued"
+    with other.read() as session:
+        held = session.scalar(text("SHOW idle_in_transaction_session_timeout"))
+    assert held == "2min"
+    other.close()
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*unclosed <socket"
+)  # pg8000 leaves its socket to the collector
+def test_a_database_that_is_silent_is_not_waited_for_without_an_end(monkeypatch):
+    monkeypatch.setattr(database, "ANSWER_SECONDS", 0.5)
+    with silent() as (host, port):
+        db = Database.open(f"postgresql://user:secret@{host}:{port}/name", migrate=False)
+        assert not db.answers()
+        with pytest.raises((InterfaceError, OperationalError)) as raised, db.read():
+            pass
+        db.close()
+    assert fault_of(raised.value).again
+    raised = None
+    gc.collect()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_connection_that_falls_silent_is_given_up(db, database_url, monkeypatch):
+    monkeypatch.setattr(database, "ANSWER_SECONDS", 0.5)
+    other = Database.open(database_url, migrate=False)
+    job = jobs.create(other, "a", {"process": GRAPH})
+    paused = []
+
+    def pause(session):
+        paused.append(session.scalar(text("SELECT pg_backend_pid()")))
+        os.kill(paused[-1], signal.SIGSTOP)
+
+    try:
+        with pytest.raises(OperationalError), other.read() as session:
+            pause(session)
+            session.execute(text("SELECT 1"))
+        assert jobs.get(other, "a", job.id) == job  # by another connection
+        with other.read() as session:
+            paused.append(session.scalar(text("SELECT pg_backend_pid()")))
+        os.kill(paused[-1], signal.SIGSTOP)
+        with pytest.raises(OperationalError):
+            jobs.get(other, "a", job.id)
+        assert jobs.get(other, "a", job.id) == job
+    finally:
+        for pid in paused:
+            os.kill(pid, signal.SIGCONT)
+    other.close()
 
 
 @pytest.mark.parametrize("url", ["nonsense", "nosuch://user:pass@host/db"])
