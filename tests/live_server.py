@@ -26,7 +26,14 @@ def serving_app(app):
         chosen.bind(("127.0.0.1", 0))
         port = chosen.getsockname()[1]
     server = uvicorn.Server(
-        uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, access_log=False)
+        uvicorn.Config(
+            app,
+            host="127.0.0.1",
+            port=port,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=10,
+        )
     )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -39,4 +46,5 @@ def serving_app(app):
         yield f"http://127.0.0.1:{port}"
     finally:
         server.should_exit = True
-        thread.join(timeout=60)
+        thread.join(timeout=150)  # its parts have two minutes to end
+        assert not thread.is_alive(), "the server does not end"

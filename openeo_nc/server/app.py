@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
@@ -36,21 +37,26 @@ from openeo_nc.server.routes import (
 )
 from openeo_nc.server.settings import Settings
 
+logger = logging.getLogger(__name__)
+
 _EXPOSED = ["Location", "OpenEO-Identifier", "OpenEO-Costs", "Link", "Retry-After"]
 """Headers that scripts of other origins may read."""
 _PREFLIGHT_SECONDS = 3600
+_END_SECONDS = 120
 
 
-def _hold(settings: Settings, opened: Future[Backend], ending: threading.Event) -> None:
-    """Keep the backend open until it is to end; an error while opening it is told."""
+def _hold(
+    settings: Settings, opened: Future[Backend], ending: threading.Event, ended: Future[None]
+) -> None:
+    """Keep the backend open until it is to end; an error while opening or ending it is told."""
     try:
         with open_backend(settings) as backend:
             opened.set_result(backend)
             ending.wait()
-    except BaseException as error:
-        if opened.done():
-            raise
-        opened.set_exception(error)
+    except BaseException as error:  # noqa: BLE001  it is raised by whoever waits
+        (ended if opened.done() else opened).set_exception(error)
+    else:
+        ended.set_result(None)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -59,15 +65,22 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         opened: Future[Backend] = Future()
-        ending = threading.Event()
-        # In a thread of its own: it takes seconds, and a Dask client ends where it began.
-        ended = asyncio.get_running_loop().run_in_executor(None, _hold, settings, opened, ending)
+        ending, ended = threading.Event(), Future[None]()
+        # In a thread of its own: it takes seconds, and a Dask client ends where it began. No
+        # executor's: the interpreter would wait for that at its end, whatever it hangs on.
+        threading.Thread(
+            target=_hold, args=(settings, opened, ending, ended), daemon=True, name="backend"
+        ).start()
         app.state.backend = await asyncio.wrap_future(opened)
         try:
             yield
         finally:
             ending.set()
-            await ended
+            done, _ = await asyncio.wait([asyncio.wrap_future(ended)], timeout=_END_SECONDS)
+            if not done:
+                logger.error("The parts of the server did not end in %d s", _END_SECONDS)
+            for one in done:
+                one.result()
 
     app = FastAPI(
         title=settings.title,
