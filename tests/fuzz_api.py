@@ -14,6 +14,7 @@ import random
 import sys
 import tempfile
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -151,6 +152,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).parent))
+    # The server's threads draw numbers, and set limits, while hypothesis does.
+    for message in ("Do not use the `random` module", "The recursion limit will not be reset"):
+        warnings.filterwarnings("ignore", message, category=Warning)
     with tempfile.TemporaryDirectory() as folder, server(Path(folder)) as (url, authorization):
         report = fuzz(url, authorization, asked.requests, asked.seed)
     print(f"{report.requests} requests in {report.seconds:.0f} s, seed {asked.seed}")  # noqa: T201
