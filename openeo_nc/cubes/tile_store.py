@@ -8,7 +8,8 @@
 
 Losing the store, or a part of it, costs time and nothing else: what cannot be had from it is
 encoded, and a storage that fails is left alone for a while. Reading writes nothing; what was read
-is noted in memory and put together every few minutes.
+is noted in memory, and every few minutes in the store. What leaves the store, and notes of uses that
+are put together, are the business of a thread of their own: no task waits for them.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ from openeo_nc import metrics
 from openeo_nc.cubes.object_store import open_object_store
 from openeo_nc.cubes.places import is_url
 from openeo_nc.cubes.tile_store_entry import Entry, digest_of
-from openeo_nc.cubes.tile_store_eviction import ENTRIES, USES, evict
+from openeo_nc.cubes.tile_store_eviction import ENTRIES, MANY, USES, evict, put_together
+from openeo_nc.cubes.tile_store_keeper import Keeper
 from openeo_nc.cubes.tile_store_shelf import Bucket, Folder, Shelf
 from openeo_nc.errors import InvalidParameterError, PayloadError
 
@@ -55,6 +57,8 @@ PAUSE_SECONDS = 30.0
 """Time for which a storage that failed is left alone."""
 PATIENCE_SECONDS = 10.0
 """Time that object storage is asked for a tile: less than for results, since it can be encoded."""
+EXIT_SECONDS = 10.0
+"""Time that a process waits at its end for what it has its store do beside its tasks."""
 _MOST_USES = 4096
 _SLACK = 0.02
 """Share of the bytes that may be written, on average, between two looks at what is there."""
@@ -106,10 +110,15 @@ class TileStore:
     def __init__(self, spec: Spec, shelf: Shelf | None = None) -> None:
         self.spec = spec
         self.shelf = _shelf(spec.url) if shelf is None else shelf
+        self._paused = 0.0
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was read and what other threads do, as a process that was forked must."""
         self._uses: dict[str, tuple[float, int]] = {}
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
-        self._paused = 0.0
+        self._keeper = Keeper(f"The keeper of the tile store {self.spec.url}")
 
     def present(self, keys: Iterable[Key]) -> set[str]:
         """Paths of the entries that are there now, by a listing of each group."""
@@ -150,6 +159,16 @@ class TileStore:
             self._bound(len(data))
         return (self.get(key) or entry) if put is False else entry
 
+    def settled(self, seconds: float = 60.0) -> bool:
+        """Wait until nothing is evicted or put together; tells whether that came within a time."""
+        return self._keeper.settled(seconds)
+
+    def close(self) -> None:
+        """Note what was read, and wait a while for what is under way."""
+        self.flush()
+        if not self.settled(EXIT_SECONDS):
+            logger.info("The tile store %s is left before it was looked through", self.spec.url)
+
     def flush(self) -> None:
         """Note what was read since the last time."""
         with self._lock:
@@ -160,6 +179,8 @@ class TileStore:
         if uses:
             data = json.dumps({"uses": uses}).encode()
             self._tried(lambda: self.shelf.put(f"{USES}/{uuid4().hex}.json", data), None)
+            if random.random() < 2 / MANY:  # by chance, as in `_bound`
+                self._keeper.later(self._put_together)
 
     def _used(self, path: str) -> None:
         with self._lock:
@@ -176,9 +197,15 @@ class TileStore:
     def _bound(self, written: int) -> None:
         """Have the store looked through once in a while: by chance, so that nobody has to count."""
         if random.random() < written / max(self.spec.max_bytes * _SLACK, 1):
-            found = self._tried(lambda: evict(self.shelf, self.spec.max_bytes), None)
-            if found is not None:
-                metrics.CACHE_EVICTIONS.add(found.entries)
+            self._keeper.later(self._evict)
+
+    def _evict(self) -> None:
+        found = self._tried(lambda: evict(self.shelf, self.spec.max_bytes), None)
+        if found is not None:
+            metrics.CACHE_EVICTIONS.add(found.entries)
+
+    def _put_together(self) -> None:
+        self._tried(lambda: put_together(self.shelf), None)
 
     def _tried(self, operation: Callable[[], Result], otherwise: Result) -> Result:
         """What an operation gives; if the storage fails, or did so just now, something else."""
@@ -206,8 +233,20 @@ def opened(spec: Spec) -> TileStore:
     with _opening:
         if spec not in _opened:
             _opened[spec] = TileStore(spec)
-            atexit.register(_opened[spec].flush)
+            atexit.register(_opened[spec].close)
         return _opened[spec]
+
+
+def _after_fork() -> None:
+    """Threads do not survive a fork, locks may be taken, and uses are noted by the parent."""
+    global _opening
+    _opening = threading.Lock()
+    for store in _opened.values():
+        store.reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def current() -> Spec | None:

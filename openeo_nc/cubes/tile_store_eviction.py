@@ -1,7 +1,8 @@
 """What a tile store holds, and which entries leave it: those not read for longest.
 
 An entry counts as used when it was put and whenever it was read. Uses come as notes of many
-processes; looking through them puts them together, so that there are never many.
+processes. Whoever looks through the store puts them together, and so does, once in a while, whoever
+notes more of them: a store that is only read is not looked through.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from uuid import uuid4
 
 from openeo_nc.cubes.tile_store_entry import Entry, digest_of
 from openeo_nc.cubes.tile_store_shelf import Object, Shelf
@@ -22,8 +22,10 @@ ENTRIES = "entries"
 USES = "uses"
 LOW = 0.95
 """Share of the bytes down to which a store is emptied, so that it is not looked through again soon."""
-_MANY = 64
-"""Notes that are put together into one."""
+MANY = 64
+"""Notes that may be there; more are put together into one."""
+_AT_ONCE = 1000
+"""Entries that are deleted by one request, where the storage has such."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +54,13 @@ class Freed:
 
 def held(shelf: Shelf) -> list[Held]:
     """All entries, those not read for longest first."""
-    uses = _uses(shelf)
+    uses, notes = _noted(shelf)
+    there = list(shelf.list(ENTRIES))
+    if len(notes) > MANY:
+        paths = {one.path for one in there}
+        _together(shelf, {path: use for path, use in uses.items() if path in paths}, notes)
     found = []
-    for one in shelf.list(ENTRIES):
+    for one in there:
         used, hits = uses.get(one.path, (0.0, 0))
         used = max(used, one.modified)
         found.append(Held(path=one.path, bytes=one.bytes, used=used, hits=hits))
@@ -70,14 +76,21 @@ def evict(shelf: Shelf, max_bytes: int) -> Freed:
     entries = held(shelf)
     there = sum(entry.bytes for entry in entries)
     leave = there - int(max_bytes * LOW) if there > max_bytes else 0
-    count = freed = 0
+    paths, freed = [], 0
     for entry in entries:
         if freed >= leave:
             break
-        shelf.delete(entry.path)
+        paths.append(entry.path)
         freed += entry.bytes
-        count += 1
-    return Freed(entries=count, bytes=freed)
+    for start in range(0, len(paths), _AT_ONCE):
+        shelf.delete(*paths[start : start + _AT_ONCE])
+    return Freed(entries=len(paths), bytes=freed)
+
+
+def put_together(shelf: Shelf) -> None:
+    """Make one note of the uses of many, if there are many."""
+    if sum(1 for _ in shelf.list(USES)) > MANY:
+        _together(shelf, *_noted(shelf))
 
 
 def damaged(shelf: Shelf) -> Iterator[Object]:
@@ -94,9 +107,13 @@ def damaged(shelf: Shelf) -> Iterator[Object]:
             yield one
 
 
-def _uses(shelf: Shelf) -> dict[str, tuple[float, int]]:
-    """Last use and number of uses by path."""
-    uses: dict[str, tuple[float, int]] = {}
+Uses = dict[str, tuple[float, int]]
+"""Last use and number of uses by path."""
+
+
+def _noted(shelf: Shelf) -> tuple[Uses, list[str]]:
+    """All that is noted of uses, and the notes."""
+    uses: Uses = {}
     notes = []
     for one in shelf.list(USES):
         data = shelf.get(one.path)
@@ -110,10 +127,14 @@ def _uses(shelf: Shelf) -> dict[str, tuple[float, int]]:
         for path, (last, hits) in noted.items():
             before, count = uses.get(path, (0.0, 0))
             uses[path] = max(before, last), count + hits
-    if len(notes) > _MANY:
-        there = {one.path for one in shelf.list(ENTRIES)}
-        uses = {path: use for path, use in uses.items() if path in there}
-        shelf.put(f"{USES}/{uuid4().hex}.json", json.dumps({"uses": uses}).encode())
-        for path in notes:
-            shelf.delete(path)
-    return uses
+    return uses, notes
+
+
+def _together(shelf: Shelf, uses: Uses, notes: list[str]) -> None:
+    """Put a note in place of others.
+
+    It is named by these, so that two who do this at once put one note and count no use twice.
+    """
+    name = digest_of(sorted(notes))
+    if shelf.put(f"{USES}/{name}.json", json.dumps({"uses": uses}).encode()):
+        shelf.delete(*notes)

@@ -50,8 +50,8 @@ class Shelf(Protocol):
         """All objects below a prefix of whole parts."""
         ...
 
-    def delete(self, path: str) -> None:
-        """Delete an object if it is there."""
+    def delete(self, *paths: str) -> None:
+        """Delete objects as far as they are there."""
         ...
 
 
@@ -98,8 +98,9 @@ class Folder:
                         path = Path(one.path).relative_to(self.root).as_posix()
                         yield Object(path=path, bytes=stat.st_size, modified=stat.st_mtime)
 
-    def delete(self, path: str) -> None:
-        (self.root / path).unlink(missing_ok=True)
+    def delete(self, *paths: str) -> None:
+        for path in paths:
+            (self.root / path).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -137,11 +138,17 @@ class Bucket:
                     modified = one["last_modified"].timestamp()
                     yield Object(path=one["path"], bytes=one["size"], modified=modified)
 
-    def delete(self, path: str) -> None:
+    def delete(self, *paths: str) -> None:
         import obstore
 
-        with _as_os_errors(), suppress(FileNotFoundError, obstore.exceptions.NotFoundError):
-            obstore.delete(self.store, path)
+        if len(paths) > 1:
+            # one request for many; not all storages have it, and some stop at the first that is gone
+            with suppress(FileNotFoundError, obstore.exceptions.BaseError):
+                obstore.delete(self.store, list(paths))
+                return
+        for path in paths:
+            with _as_os_errors(), suppress(FileNotFoundError, obstore.exceptions.NotFoundError):
+                obstore.delete(self.store, path)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import random
 import sys
 import threading
 import time
@@ -256,11 +257,115 @@ def test_notes_of_many_processes_become_one(store, shelf):
     assert {one.path: one.hits for one in tile_store_eviction.held(shelf)}[key(0).path] == 70
 
 
+def test_notes_of_a_store_that_is_only_read_stay_few(store, shelf):
+    """Nothing is put, so nobody looks through it."""
+    _filled(store, shelf, 2)
+    random.seed(1)
+    for _ in range(600):
+        store.get(key(0))
+        store.flush()
+        assert store.settled()
+        assert len(list(shelf.list("uses"))) < 400
+    assert len(list(shelf.list("uses"))) < 200
+    assert {one.path: one.hits for one in tile_store_eviction.held(shelf)}[key(0).path] == 600
+
+
+def test_two_that_put_notes_together_at_once_count_no_use_twice(store, shelf):
+    _filled(store, shelf, 1)
+    for _ in range(70):
+        store.get(key(0))
+        store.flush()
+    store.settled()
+    both = threading.Barrier(2)
+
+    def together(_):
+        both.wait(20)
+        tile_store_eviction.put_together(shelf)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(together, range(2)))
+    assert [one.hits for one in tile_store_eviction.held(shelf)] == [70]
+
+
 def test_a_store_stays_near_its_bytes_however_many_processes_write(shelf):
     size = len(entry(100).to_bytes())
     for number in range(100, 400):  # each a process of its own, as results of requests are
-        TileStore(Spec(url="nowhere", max_bytes=40 * size), shelf).put(key(number), entry(number))
+        one = TileStore(Spec(url="nowhere", max_bytes=40 * size), shelf)
+        one.put(key(number), entry(number))
+        one.close()
     assert len(tile_store_eviction.held(shelf)) <= 46
+
+
+class Held:
+    """A shelf that lists nothing until it may; notes who deletes how many at once."""
+
+    def __init__(self, shelf):
+        self.shelf, self.may, self.lists, self.deleted = shelf, threading.Event(), 0, []
+        self.get, self.put = shelf.get, shelf.put
+
+    def list(self, prefix=""):
+        self.lists += prefix == "uses"
+        assert self.may.wait(20)
+        return self.shelf.list(prefix)
+
+    def delete(self, *paths):
+        self.deleted.append((threading.current_thread(), len(paths)))
+        self.shelf.delete(*paths)
+
+
+def test_no_task_waits_for_an_eviction_and_one_is_under_way_at_a_time(shelf):
+    size, held = len(entry(0).to_bytes()), Held(shelf)
+    store = TileStore(Spec(url="nowhere", max_bytes=5 * size), held)
+    for number in range(40):  # each of them wants the store looked through
+        store.put(key(number), entry(number))
+        assert store.get(key(number)) is not None
+    assert not store.settled(0.05)
+    assert held.lists == 1
+    held.may.set()
+    assert store.settled()
+    assert held.lists <= 2  # perhaps once more, for what was put meanwhile
+    assert len(list(shelf.list("entries"))) <= 5
+    assert threading.current_thread() not in [thread for thread, _ in held.deleted]
+    assert [count for _, count in held.deleted] == [36]  # in one request
+
+
+def test_of_entries_that_are_deleted_some_may_be_gone(shelf):
+    for name in "abc":
+        shelf.put(f"a/{name}", b"x")
+    shelf.delete("a/a", "a/nothing", "a/b")
+    assert [one.path for one in shelf.list()] == ["a/c"]
+    shelf.delete()
+
+
+def test_a_keeper_goes_on_after_what_fails(store, shelf, monkeypatch, caplog):
+    def failing(*_):
+        raise ValueError("a fault of ours")
+
+    monkeypatch.setattr(store, "spec", Spec(url="nowhere", max_bytes=1))
+    with monkeypatch.context() as patch, caplog.at_level(logging.ERROR):
+        patch.setattr(tile_store, "evict", failing)
+        store.put(key(1), entry(1))
+        assert store.settled()
+    assert "a fault of ours" in caplog.text
+    store.put(key(2), entry(2))
+    assert store.settled()
+    assert not list(shelf.list("entries"))
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # that it has threads
+def test_a_forked_process_notes_its_own_uses_only(tmp_path):
+    store = tile_store.opened(Spec(url=str(tmp_path)))
+    store.put(key(1), entry(1))
+    store.get(key(1))
+    child = os.fork()
+    if child == 0:
+        store.get(key(1))
+        store.close()
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert [one.hits for one in tile_store_eviction.held(store.shelf)] == [1]
+    store.flush()
+    assert [one.hits for one in tile_store_eviction.held(store.shelf)] == [2]
 
 
 def test_eviction_during_reads_gives_whole_entries_or_none(store, shelf):
