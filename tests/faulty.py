@@ -8,7 +8,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import time
 
+from openeo_nc import cluster
 from openeo_nc.graphs.registry import default_registry
 from openeo_nc.jobs import claims, ledger, runner, work
 
@@ -57,6 +59,14 @@ def after_the_job_is_published():
 
 def paused_before_the_job_is_published():
     claims.publish = _pause_then(claims.publish)
+
+
+def impatient():
+    cluster._CONNECT_SECONDS = 0.5
+
+
+def stuck():
+    runner._attempt = lambda *_: time.sleep(120)
 
 
 def as_it_is():

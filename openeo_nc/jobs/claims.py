@@ -128,9 +128,21 @@ def fail(
     return _ended(db, job_id, token, status="error", error=dict(error), usage=usage)
 
 
-def release(db: Database, job_id: str, token: int, *, after: float = 0.0) -> bool:
-    """Let the job be claimed in `after` seconds; what it wrote counts for the next attempt."""
-    return _changed(db, job_id, token, {"lease_until": _later(None, after)})
+def release(
+    db: Database, job_id: str, token: int, *, after: float = 0.0, counts: bool = True
+) -> bool:
+    """Let the job be claimed in `after` seconds; what it wrote counts for the next attempt.
+
+    Parameters
+    ----------
+    counts
+        Whether this claim is one of those that a job may have; false if it ended for a reason that
+        has nothing to do with the job.
+    """
+    values: dict[str, Any] = {"lease_until": _later(None, after)}
+    if not counts:
+        values["claims"] = JobRow.claims - 1
+    return _changed(db, job_id, token, values)
 
 
 def claimed(db: Database, job_id: str, token: int) -> Job | None:

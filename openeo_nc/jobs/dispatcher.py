@@ -22,7 +22,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from openeo_nc import metrics
 from openeo_nc.errors import JobLostError, OpenEONCError
 from openeo_nc.jobs import claims, logs
-from openeo_nc.jobs.runner import AGAIN, ENDED, FENCED, Orders
+from openeo_nc.jobs.heart import AGAIN, ENDED, FENCED
+from openeo_nc.jobs.runner import Orders
 from openeo_nc.jobs.starting import Child, end, starter
 from openeo_nc.jobs.sweep import sweep
 
@@ -159,7 +160,9 @@ class Dispatcher:
             process = self._starter.start(claim, orders)
         except OSError:
             logger.exception("No runner could be started")
-            claims.release(self.db, claim.job_id, claim.token, after=self.limits.lease)
+            claims.release(
+                self.db, claim.job_id, claim.token, after=self.limits.lease, counts=False
+            )
             return
         metrics.RUNNERS_STARTED.inc()
         self._children.append(_Child(claim=claim, process=process))

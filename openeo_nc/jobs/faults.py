@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +36,8 @@ class Fault:
     """What the user reads."""
     again: bool
     """Whether another attempt may succeed, since not the job was at fault."""
+    counts: bool = True
+    """Whether this attempt is one of those that a job has; not if it could not begin."""
 
     def to_dict(self) -> dict[str, Any]:
         """As a job keeps it."""
@@ -43,10 +46,16 @@ class Fault:
 
 def fault_of(error: BaseException) -> Fault:
     """What an exception of a run means."""
+    from distributed.client import ClosedClientError
     from distributed.comm.core import CommClosedError
 
+    if isinstance(error, ClosedClientError | CancelledError):
+        error = ClusterLostError("The connection to the cluster, or its tasks, were lost.")
     if isinstance(error, OpenEONCError):
-        return Fault(code=error.code, message=error.message, again=isinstance(error, _AGAIN))
+        return Fault(
+            code=error.code, message=error.message, again=isinstance(error, _AGAIN),
+            counts=not isinstance(error, SchedulerUnreachableError),
+        )  # fmt: skip
     if isinstance(error, SQLAlchemyError):  # its text names the database's place
         again = isinstance(error, InterfaceError | OperationalError) or _passing(error)
         return Fault(code="Internal", message="The server's database failed.", again=again)

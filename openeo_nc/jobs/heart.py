@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Literal
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from openeo_nc.errors import DatabaseBusyError
-from openeo_nc.jobs import claims
+from openeo_nc.errors import DatabaseBusyError, JobTimeError
+from openeo_nc.jobs import claims, logs
 
 if TYPE_CHECKING:
     from openeo_nc.jobs.claims import Claim
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Reason = Literal["fenced", "time", "ended"]
-FENCED_EXIT = 3
-"""Exit status of a runner that was fenced off."""
+ENDED, FENCED, AGAIN = 0, 3, 4
+"""Exit statuses of runners: the job ended; it is another's; it waits for another attempt."""
 
 
 class Stopped(BaseException):
@@ -109,7 +109,28 @@ class Heart:
                     self.stop.set("fenced")
             if self.stop.reason is not None and not done.wait(self.grace):
                 logger.error("The runner of job %s does not stop; ended", self.claim.job_id)
-                os._exit(FENCED_EXIT)
+                os._exit(self._told())
+
+    def _told(self) -> int:
+        try:
+            return self.concluded()
+        except (DatabaseBusyError, SQLAlchemyError):
+            logger.warning("The end of job %s is not noted", self.claim.job_id, exc_info=True)
+            return FENCED
+
+    def concluded(self) -> int:
+        """Tell the database why the runner stops; gives its exit status."""
+        job_id, token = self.claim.job_id, self.claim.token
+        if self.stop.reason == "time":
+            error = JobTimeError("The job took longer than jobs may.")
+            document = {"code": error.code, "message": error.message}
+            if claims.fail(self.db, job_id, token, document):
+                logs.add(self.db, job_id, "error", error.message, code=error.code)
+                return ENDED
+        # nothing was wrong with the job if somebody wants its runner to end
+        if self.stop.reason == "ended" and claims.release(self.db, job_id, token, counts=False):
+            return AGAIN
+        return FENCED
 
     def _kept(self) -> bool:
         return claims.heartbeat(

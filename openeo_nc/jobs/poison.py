@@ -17,6 +17,7 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.order import order
 
 from openeo_nc.cubes.on_error import withheld
+from openeo_nc.errors import ClusterLostError
 
 if TYPE_CHECKING:
     from dask.delayed import Delayed
@@ -52,6 +53,11 @@ def guilty(
         Keys that are looked at first.
     wait
         Sleeps for some seconds; raises if it is time to stop.
+
+    Raises
+    ------
+    ClusterLostError
+        The scheduler forgot the tasks, which says nothing of any.
     """
     ranks = order(_culled(graph, wanted))
     groups = [[key for key in suspected if key in ranks], *([*_culled(graph, [w])] for w in wanted)]
@@ -73,6 +79,8 @@ def _first_guilty(
             held.append(future)
             while not future.done():
                 wait(0.05)
+            if client.status != "running" or future.status == "cancelled":
+                raise ClusterLostError("The cluster forgot the job's tasks.")
             if _ended_workers(future):
                 return key
     finally:

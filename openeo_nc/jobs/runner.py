@@ -21,14 +21,13 @@ from openeo_nc import log_lines
 from openeo_nc.cluster import Certificates, connect
 from openeo_nc.cubes.on_error import nodata_on_error, told
 from openeo_nc.cubes.places import Place, below, place_of
-from openeo_nc.errors import JobTimeError
 from openeo_nc.graphs.run import run_graph
 from openeo_nc.graphs.served import Serving, served_registry
 from openeo_nc.jobs import claims, logs, usage
 from openeo_nc.jobs.claims import Claim
 from openeo_nc.jobs.database import Database
-from openeo_nc.jobs.faults import fault_of
-from openeo_nc.jobs.heart import FENCED_EXIT, Heart, Stopped
+from openeo_nc.jobs.faults import Fault, fault_of
+from openeo_nc.jobs.heart import AGAIN, ENDED, FENCED, Heart, Stopped
 from openeo_nc.jobs.planning import checked
 from openeo_nc.jobs.process_graphs import OwnProcesses
 from openeo_nc.jobs.work import Work
@@ -41,9 +40,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-ENDED, FENCED, AGAIN = 0, FENCED_EXIT, 4
-RETRY_SECONDS = 2.0
-"""Pause before the second attempt at a job; each later one waits twice as long."""
+RETRY_SECONDS, RETRY_SECONDS_MOST = 2.0, 60.0
+"""Pause before the second attempt at a job; each later one waits twice as long, up to the last."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,9 +94,9 @@ def run(orders: Orders, job_id: str, token: int) -> int:
             try:
                 return _attempt(orders, job, claim, heart, began)
             except Stopped:
-                return _stopped(db, claim, heart)
+                return heart.concluded()
             except Exception as error:  # noqa: BLE001  whatever it is, the job must not be lost
-                return _failed(db, orders, job, claim, error, began)
+                return _failed(orders, job, heart, error, began)
     finally:
         db.close()
 
@@ -159,27 +157,17 @@ def _topic(job: Job) -> str:
     return f"openeo-nc-{job.id}"
 
 
-def _stopped(db: Database, claim: Claim, heart: Heart) -> int:
-    if heart.stop.reason == "time":
-        error = JobTimeError("The job took longer than jobs may.")
-        fault = {"code": error.code, "message": error.message}
-        if claims.fail(db, claim.job_id, claim.token, fault):
-            logs.add(db, claim.job_id, "error", error.message, code=error.code)
-            return ENDED
-    if heart.stop.reason == "ended" and claims.release(db, claim.job_id, claim.token):
-        return AGAIN
-    return FENCED
-
-
-def _failed(
-    db: Database, orders: Orders, job: Job, claim: Claim, error: Exception, began: float
-) -> int:
+def _failed(orders: Orders, job: Job, heart: Heart, error: Exception, began: float) -> int:
+    db, claim = heart.db, heart.claim
     fault = fault_of(error)
+    if fault.again and heart.stop.reason is not None:  # it was to stop in any case
+        return heart.concluded()
     logger.warning("Job %s, attempt %d", job.id, claim.token, exc_info=error)
     usage.add(db, claim, seconds=time.monotonic() - began)
-    if fault.again and job.claims < orders.max_claims:
-        pause = RETRY_SECONDS * 2 ** (job.claims - 1)
-        if not claims.release(db, job.id, claim.token, after=pause):
+    if fault.again and (job.claims < orders.max_claims or not fault.counts):
+        if not claims.release(
+            db, job.id, claim.token, after=_pause(job, fault), counts=fault.counts
+        ):
             return FENCED
         message = f"The attempt failed and is repeated: {fault.message}"
         logs.add(db, job.id, "warning", message, code=fault.code)
@@ -188,6 +176,12 @@ def _failed(
         return FENCED
     logs.add(db, job.id, "error", fault.message, code=fault.code)
     return ENDED
+
+
+def _pause(job: Job, fault: Fault) -> float:
+    """Seconds until the next attempt: of those that do not count there is no end, so no hurry."""
+    before = job.claims - 1 if fault.counts else job.token - job.claims
+    return float(min(RETRY_SECONDS * 2 ** min(before, 10), RETRY_SECONDS_MOST))
 
 
 def _until(job: Job, orders: Orders) -> float | None:

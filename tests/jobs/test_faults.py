@@ -11,20 +11,25 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import CancelledError
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import faulty
 import psutil
 import pytest
 from distributed import Client
+from distributed.client import ClosedClientError
 from served import free_port
 from tampering import Tampering
 
 from openeo_nc.cubes.stored import open_cube
-from openeo_nc.errors import AssetMissingError, JobFailedError
+from openeo_nc.errors import AssetMissingError, JobFailedError, SchedulerUnreachableError
 from openeo_nc.jobs import claims, jobs, ledger, logs
 from openeo_nc.jobs.faults import fault_of
 from openeo_nc.server.scheduler import SchedulerConnection
+
+pytestmark = pytest.mark.timeout(550)  # more than `ended` waits, twice
 
 
 @pytest.fixture
@@ -63,8 +68,6 @@ def ended(process, timeout=400):
 
 
 def test_a_runner_paused_past_its_lease_is_fenced_off(db, queued, claim, on, runners):
-    import faulty
-
     old = runners(on, claim, faulty.paused_before_the_job_is_published)
     until(lambda: old.exitcode is not None or stopped(old.pid))
     assert old.exitcode is None
@@ -212,7 +215,27 @@ def test_a_runner_that_is_asked_to_end_leaves_its_job_to_the_next(
     until(lambda: tasks(client) > 0)
     runner.terminate()
     assert ended(runner) == 4
+    assert jobs.get(db, "a", queued.id).claims == 0  # it was no attempt that failed
     assert claims.claim(db, "next").token == 2
+
+
+def test_a_scheduler_that_is_away_costs_no_attempts(db, queued, orders, on, runners):
+    away = dataclasses.replace(orders, scheduler=f"tcp://127.0.0.1:{free_port()}")
+    for _ in range(claims.MAX_CLAIMS + 1):
+        began = datetime.now(UTC)
+        assert ended(runners(away, again(db, away), faulty.impatient)) == 4
+        job = jobs.get(db, "a", queued.id)
+        assert (job.status, job.claims) == ("running", 0)
+        assert claims.claim(db, "hasty", now=began + timedelta(seconds=1)) is None
+    assert claims.give_up(db, {}, now=datetime.now(UTC) + timedelta(hours=1)) == []
+    assert ended(runners(on, again(db, on))) == 0
+    assert jobs.get(db, "a", queued.id).status == "finished"
+
+
+def test_a_runner_that_cannot_stop_leaves_its_job_as_it_is_to_be(db, queued, orders, runners):
+    first = claims.claim(db, "test", lease=orders.lease)
+    assert ended(runners(dataclasses.replace(orders, job_seconds=1), first, faulty.stuck)) == 0
+    assert jobs.get(db, "a", queued.id).error["code"] == "JobTimeExceeded"
 
 
 @pytest.fixture
@@ -299,5 +322,9 @@ def test_a_locked_database_is_waited_for(db, queued, claim, on, runners, tmp_pat
 def test_what_exceptions_mean():
     assert not fault_of(AssetMissingError("gone")).again
     assert fault_of(ConnectionResetError("peer")).again
+    away = fault_of(SchedulerUnreachableError("away"))
+    assert (away.again, away.counts) == (True, False)
+    for lost in (ClosedClientError(), CancelledError()):
+        assert (fault_of(lost).code, fault_of(lost).again) == ("ClusterLost", True)
     full = fault_of(OSError(28, "No space left on device"))
     assert (full.code, full.again) == ("StorageFailure", False)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from dask._task_spec import Task, TaskRef
 
 from openeo_nc.cubes import on_error, tasks
-from openeo_nc.errors import PoisonTaskError
+from openeo_nc.errors import ClusterLostError, PoisonTaskError
 from openeo_nc.jobs import poison
 
 
@@ -60,3 +62,24 @@ def test_what_cannot_be_encoded_is_no_data_only_where_that_is_asked_for():
     for pixels, nodata, topic in ((tile, None, None), (tile.astype("uint16"), None, "job")):
         with pytest.raises(ZeroDivisionError):
             tasks.forgiving(encode, pixels, nodata, topic)
+
+
+class Lost:
+    """A client whose scheduler is gone, and its only future."""
+
+    status, key = "closed", "one"
+
+    def get(self, graph, keys, sync):
+        return [self]
+
+    def done(self):
+        return True
+
+    def release(self):
+        pass
+
+
+def test_tasks_of_a_cluster_that_is_lost_are_not_innocent():
+    graph = {"one": Task("one", fails)}
+    with pytest.raises(ClusterLostError):
+        poison.guilty(Lost(), graph, ["one"], ["one"], time.sleep)
