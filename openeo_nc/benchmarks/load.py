@@ -126,7 +126,7 @@ def _poll(url: str, authorization: str, jobs: Sequence[str], load: Load) -> tupl
         failed = 0
         with requests.Session() as session:
             session.headers["Authorization"] = authorization
-            start.wait()
+            start.wait(_TIMEOUT)
             time.sleep(load.pause * number / load.clients)  # clients do not ask all at once
             for job in itertools.cycle(jobs[number :: load.clients]):
                 if time.monotonic() > until:
@@ -173,8 +173,16 @@ def _server(folder: Path, load: Load) -> Iterator[tuple[str, str]]:
                 raise ResourceUnavailableError(f"The server ended at once: {last}")
             yield url, password
         finally:
-            process.terminate()
-            process.wait(60)
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(_TIMEOUT)
 
 
 def _answers(url: str) -> bool:

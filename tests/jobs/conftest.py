@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import threading
 from multiprocessing import forkserver
 from pathlib import Path
 
@@ -70,11 +72,23 @@ def forked():
 
     On Python 3.11 it does not get our sys.path.
     """
-    forkserver._forkserver._stop()
+    _end_forkserver()
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("PYTHONPATH", str(TESTS), prepend=os.pathsep)
         multiprocessing.set_forkserver_preload(["faulty"])
         forkserver.ensure_running()
+
+
+def _end_forkserver(seconds=10):
+    """End the server of processes that others have started, which lives as long as its children."""
+    server = forkserver._forkserver
+    if server._forkserver_pid is not None:
+        killing = threading.Timer(seconds, os.kill, (server._forkserver_pid, signal.SIGKILL))
+        killing.start()
+        try:
+            server._stop()
+        finally:
+            killing.cancel()
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ TEXT = EXAMPLE.read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(580)
 @pytest.mark.realdata
 def test_the_example_runs_and_prints_what_it_says(shared_data, settings, tmp_path):
     root = land_cover.build(shared_data, tmp_path / "places")
@@ -33,7 +34,7 @@ def test_the_example_runs_and_prints_what_it_says(shared_data, settings, tmp_pat
     with serving(chosen) as url:
         done = subprocess.run(
             [sys.executable, "-c", code.replace("http://127.0.0.1:8080", url)],
-            cwd=tmp_path, capture_output=True, text=True, check=False,
+            cwd=tmp_path, capture_output=True, text=True, check=False, timeout=500,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
     printed = [line for line in done.stdout.splitlines() if "pixels right" in line]
