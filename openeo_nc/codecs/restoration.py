@@ -4,9 +4,11 @@
         x_hat <-- values + share * step * network(values / step) <-- values <-- integers
 
 The bitstream is that of `klt-dct`, with four bits a band before its side data: how much of the
-network's correction helps that band of the tile, in eighths. So a tile unlike any that the network
-was trained on decodes no worse than without it. The network sees what quantisation
-left of a tile and predicts, in quantiser steps, what it took away: blocking, ringing, fine texture
+network's correction helps that band of the tile, in eighths; zero costs no network. Encoding finds
+them by running the network: on all of a tile of less than LARGE pixels a side, so that even one unlike
+any that the network was trained on decodes no worse than without it; on every other block of a larger
+one, since the network takes time, so that its other blocks may lose what these gain. The network sees
+what quantisation left of a tile and predicts, in quantiser steps, what it took away: blocking, ringing, fine texture
 that other bands still show. A difference between two devices' networks changes pixels by less than
 rounding does, and no integer.
 
@@ -19,13 +21,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from openeo_nc.codecs import cells, weights
-from openeo_nc.codecs.base import Basis, CodecCard, Latents, restored
+from openeo_nc.codecs.base import Basis, CodecCard, Latents, quality_step, restored
 from openeo_nc.codecs.klt_dct import KltDctCodec
 from openeo_nc.codecs.klt_dct_context import N
 from openeo_nc.codecs.klt_dct_side import Side
@@ -39,7 +42,9 @@ UNIT = 8
 """Of the network's correction, what a share of 1 is."""
 HIGHEST = 15
 LARGE = 336
-"""Pixels a side from which a tile's diagonal quarters stand for it, since the network takes time."""
+"""Pixels a side from which every other block of a tile stands for it."""
+BLOCK = 4 * N
+"""Side in pixels of these blocks, about."""
 TINY = 1e-12
 
 
@@ -82,7 +87,8 @@ class RestorationCodec(KltDctCodec):
             return replace(plain, side=_packed(np.zeros(len(x))) + plain.side)
         values = super().reconstruct(whole)
         parts = [np.s_[:, rows, columns] for rows, columns in _judged(*x.shape[1:])]
-        found = self._corrections([whole] * len(parts), [values[part] for part in parts])
+        steps = in_steps(values, plain.quality)
+        found = self._corrections([(whole, steps[part]) for part in parts])
         gained, energy = np.zeros(len(x)), np.full(len(x), TINY)
         for part, correction in zip(parts, found, strict=True):
             error = x[part] - values[part]
@@ -112,29 +118,32 @@ class RestorationCodec(KltDctCodec):
 
     def _reconstruct_all(self, all_latents: Sequence[Latents]) -> list[npt.NDArray[np.float64]]:
         coded = [super(RestorationCodec, self).reconstruct(v) for v in all_latents]
-        corrections = self._corrections(all_latents, coded)
+        corrections = self._corrections(
+            [
+                (latents, in_steps(values, latents.quality))
+                for latents, values in zip(all_latents, coded, strict=True)
+                if self._is_restored(latents)
+            ]
+        )
         for latents, values in zip(all_latents, coded, strict=True):
             if self._is_restored(latents):
                 values += _shares(latents.side, len(values))[:, None, None] * next(corrections)
         return coded
 
     def _corrections(
-        self, all_latents: Sequence[Latents], coded: Sequence[npt.NDArray[np.float64]]
+        self, tiles: Sequence[tuple[Latents, npt.NDArray[np.float32]]]
     ) -> Iterator[npt.NDArray[np.float64]]:
-        """What the network adds to coded values, `(bands, y, x)` of each tile that it restores."""
-        tiles = [
-            pair for pair in zip(all_latents, coded, strict=True) if self._is_restored(pair[0])
-        ]
+        """What the network adds to tiles `(bands, y, x)`, or parts of them, given in steps."""
         found = self._restorer.corrections(
             [
                 (date, latents.quality)
-                for latents, values in tiles
-                for date in values.reshape(-1, self._bands, *values.shape[1:])
+                for latents, v in tiles
+                for date in v.reshape(-1, self._bands, *v.shape[1:])
             ]
         )
-        for latents, values in tiles:
+        for latents, v in tiles:
             side = self.side(latents)
-            steps = np.concatenate([next(found) for _ in range(len(values) // self._bands)])
+            steps = np.concatenate([next(found) for _ in range(len(v) // self._bands)])
             settled = [
                 cells.settle(band, n) for band, n in zip(steps, side.repeats.tolist(), strict=True)
             ]
@@ -152,7 +161,9 @@ class RestorationCodec(KltDctCodec):
 
     def _is_restored(self, latents: Latents) -> bool:
         """Above the qualities that the network was trained for there is nothing to gain."""
-        return not latents.empty and latents.quality <= self._top
+        if latents.empty or latents.quality > self._top:
+            return False
+        return bool(_shares(latents.side, latents.shape[0]).any())
 
     def _latent_shape(
         self, shape: tuple[int, ...], error: type[OpenEONCError]
@@ -165,12 +176,24 @@ class RestorationCodec(KltDctCodec):
         return super()._latent_shape(shape, error)
 
 
+def in_steps(values: npt.NDArray[np.float64], quality: float) -> npt.NDArray[np.float32]:
+    """`(bands, y, x)` in quantiser steps about the mean of each band."""
+    centred = values - values.mean(axis=(1, 2), keepdims=True)
+    return np.asarray(centred / quality_step(quality), np.float32)
+
+
 def _judged(height: int, width: int) -> list[tuple[slice, slice]]:
-    """Rows and columns of the parts that shares are found on: all, of a large tile two quarters."""
+    """Rows and columns of the parts that shares are found on: all, of a large tile every other block."""
     if min(height, width) < LARGE:
         return [(slice(None), slice(None))]
-    rows, columns = (n // 2 // N * N for n in (height, width))
-    return [(slice(0, rows), slice(0, columns)), (slice(rows, None), slice(columns, None))]
+    rows, columns = _blocks(height), _blocks(width)
+    return [(a, b) for i, a in enumerate(rows) for j, b in enumerate(columns) if (i + j) % 2 == 0]
+
+
+def _blocks(size: int) -> list[slice]:
+    """Slices of a dimension, BLOCK long; the last may be shorter, or a little longer."""
+    starts = [*range(0, size - N, BLOCK)]
+    return [slice(*ends) for ends in pairwise([*starts, size])]
 
 
 def _packed(shares: npt.NDArray[Any]) -> bytes:

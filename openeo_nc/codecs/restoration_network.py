@@ -18,7 +18,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from openeo_nc.codecs.base import quality_step
 from openeo_nc.codecs.hyperprior_inference import full_precision, to_device, to_host
 from openeo_nc.codecs.hyperprior_transform import ResidualPath, normalised
 from openeo_nc.codecs.klt_dct_context import N
@@ -90,25 +89,19 @@ class Restorer:
         )
 
     def corrections(
-        self, tiles: Sequence[tuple[npt.NDArray[np.float64], float]]
+        self, tiles: Sequence[tuple[npt.NDArray[np.float32], float]]
     ) -> Iterator[npt.NDArray[np.float64]]:
-        """Corrections in steps of `(bands, y, x)` values in card units and their quality, in order."""
+        """Corrections of `(bands, y, x)` values in steps and their quality, in steps, in order."""
         return (correction.astype(np.float64) for correction in run(self._network, tiles))
 
     @torch.inference_mode()
     def _forward(
-        self, batch: Sequence[tuple[npt.NDArray[np.float64], float]]
+        self, batch: Sequence[tuple[npt.NDArray[np.float32], float]]
     ) -> npt.NDArray[np.float32]:
-        v = to_device(np.stack([in_steps(x, q) for x, q in batch]), self.device)
+        v = to_device(np.stack([v for v, _ in batch]), self.device)
         quality = torch.tensor([q for _, q in batch], dtype=torch.float32, device=self.device)
         height, width = v.shape[-2:]
         v = F.pad(v, (0, -width % CELL, 0, -height % CELL), mode="replicate")
         with full_precision():
             out: Tensor = self.network(v, quality)
         return to_host(out[..., :height, :width])
-
-
-def in_steps(values: npt.NDArray[np.float64], quality: float) -> npt.NDArray[np.float32]:
-    """`(bands, y, x)` in quantiser steps about the mean of each band."""
-    centred = values - values.mean(axis=(1, 2), keepdims=True)
-    return np.asarray(centred / quality_step(quality), np.float32)

@@ -31,8 +31,8 @@ from openeo_nc.codecs.base import quality_step
 from openeo_nc.codecs.cells import REPEATS
 from openeo_nc.codecs.klt_dct import KltDctCodec
 from openeo_nc.codecs.registry import card_document, get_card
-from openeo_nc.codecs.restoration import RestorationCodec
-from openeo_nc.codecs.restoration_network import PREFIX, Restoration, in_steps
+from openeo_nc.codecs.restoration import RestorationCodec, in_steps
+from openeo_nc.codecs.restoration_network import PREFIX, Restoration
 from openeo_nc.errors import OutputExistsError
 from openeo_nc.sentinel2 import BANDS
 from openeo_nc.training.data import load_places

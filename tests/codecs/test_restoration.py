@@ -55,6 +55,46 @@ def test_no_tile_is_decoded_worse_than_by_klt_dct(codec, universal):
             assert error(codec, x, quality) <= 1.001 * error(universal, x, quality) + 0.1
 
 
+def land(bands=12, side=384):
+    """`(bands, side, side)` whose power falls with frequency, as that of imagery does."""
+    rng = np.random.default_rng(4)
+    f = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)) + 0.5 / side
+    scene = np.fft.irfft2(np.fft.rfft2(rng.normal(size=(4, side, side))) / f**1.2, (side, side))
+    scene /= scene.std(axis=(1, 2), keepdims=True)
+    return 2500 + 500 * np.tensordot(rng.uniform(0, 1, (bands, 4)), scene, 1)
+
+
+def test_a_large_tile_of_two_kinds_is_decoded_no_worse_than_by_klt_dct(codec, universal):
+    x = land()
+    lines = 2000 + 1500 * (np.indices(x.shape[1:]).sum(0) // 5 % 2)
+    x[:, :192, 192:] = lines[:192, 192:]
+    x[:, 192:, :192] = lines[192:, :192]
+    x = x.clip(1, 10000).astype(np.uint16)
+    for quality in (2, 5):
+        assert error(codec, x, quality) <= 1.001 * error(universal, x, quality) + 0.1
+
+
+@pytest.mark.parametrize("size", [336, 337, 361, 384, 500])
+def test_large_tiles_are_judged_by_every_other_block(size):
+    blocks = restoration._blocks(size)
+    assert [b.start for b in blocks[1:]] == [b.stop for b in blocks[:-1]]
+    assert (blocks[0].start, blocks[-1].stop) == (0, size)
+    assert all(24 < b.stop - b.start <= 120 and b.start % 24 == 0 for b in blocks)
+    seen = np.zeros((size, 384))
+    for part in restoration._judged(size, 384):
+        seen[part] += 1
+    assert seen.max() == 1
+    assert 0.4 < seen.mean() < 0.6
+
+
+def test_shares_of_nothing_run_no_network(codec, monkeypatch):
+    x = tile(codec.card, 48, 48, "uint16", noise=100)
+    latents = codec.analyse(x, quality=4)
+    payload = codec.pack(replace(latents, side=bytes(6) + latents.side[6:]))
+    monkeypatch.delattr(type(codec), "_restorer")
+    assert codec.decode(payload).shape == x.shape
+
+
 def test_above_the_trained_qualities_the_network_rests(codec, universal):
     x = tile(codec.card, 48, 48, "uint16", noise=100)
     latents = codec.analyse(x, quality=9)
