@@ -662,6 +662,12 @@ class TokenInvalidError(OpenEONCError, PermissionError):
     code, http_status = "TokenInvalid", 403
 
 
+class IssuerUnavailableError(OpenEONCError, ConnectionError):
+    """A provider of log-ins does not answer, so its tokens cannot be checked."""
+
+    code, http_status = "InfrastructureBusy", 503
+
+
 class CredentialsInvalidError(OpenEONCError, PermissionError):
     """User name and password do not belong together."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ import jwt
 import requests
 from jwt.types import Options
 
-from openeo_nc.errors import TokenInvalidError
+from openeo_nc.errors import IssuerUnavailableError, TokenInvalidError
 from openeo_nc.server.settings import OIDCProvider
 
 logger = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ LEEWAY = 30
 """Seconds by which clocks may differ."""
 _TIMEOUT = 10
 _KEYS_SECONDS = 300
+_AGAIN_SECONDS = 15
 
 
 class Issuer:
@@ -33,7 +35,7 @@ class Issuer:
     def __init__(self, provider: OIDCProvider) -> None:
         self.provider = provider
         self._keys: jwt.PyJWKSet | None = None
-        self._fetched = 0.0
+        self._next = -math.inf
         self._lock = threading.Lock()
 
     def claims(self, token: str) -> Mapping[str, Any]:
@@ -43,6 +45,8 @@ class Issuer:
         ------
         TokenInvalidError
             It is no JWT, expired, of another issuer, or made for somebody else.
+        IssuerUnavailableError
+            The issuer has not given its keys yet, and does not now.
         """
         options: Options = {"require": ["exp", "iss", "sub"], "verify_aud": False}
         try:
@@ -51,7 +55,7 @@ class Issuer:
                 token, key, algorithms=list(ALGORITHMS), issuer=self._issuer(), options=options,
                 leeway=LEEWAY,
             )  # fmt: skip
-        except (jwt.PyJWTError, requests.RequestException, ValueError, KeyError) as error:
+        except (jwt.PyJWTError, ValueError, KeyError) as error:
             logger.info("token of %s refused: %s", self.provider.id, type(error).__name__)
             raise TokenInvalidError("The token has expired or is invalid; log in again.") from error
         if not self._made_for_us(claims):
@@ -71,22 +75,43 @@ class Issuer:
     def _key(self, header: Mapping[str, Any]) -> jwt.PyJWK:
         name = header.get("kid")
         keys = self._known_keys()
+        if keys is None:
+            raise IssuerUnavailableError(
+                f"The provider '{self.provider.id}' does not tell its keys; please try again."
+            )
         found = [k for k in keys.keys if name is None or k.key_id == name]
         if len(found) != 1:
             raise ValueError("the token names no key of the issuer")
         return found[0]
 
-    def _known_keys(self) -> jwt.PyJWKSet:
-        """The issuer's keys, at most a few minutes old; tokens cannot make this fetch more often."""
-        with self._lock:
-            if self._keys is None or time.monotonic() > self._fetched + _KEYS_SECONDS:
-                place = f"{self.provider.issuer}/.well-known/openid-configuration"
-                configuration = _json(place)
-                if configuration["issuer"].rstrip("/") != self.provider.issuer:
-                    raise ValueError("the issuer names itself otherwise")
-                self._keys = jwt.PyJWKSet.from_dict(_json(configuration["jwks_uri"]))
-                self._fetched = time.monotonic()
-            return self._keys
+    def _known_keys(self) -> jwt.PyJWKSet | None:
+        """The issuer's keys, at most a few minutes old, or the last ones while it does not answer.
+
+        Tokens cannot make this fetch more often. One request fetches; those that have keys do not
+        wait for it.
+        """
+        if time.monotonic() > self._next and self._lock.acquire(blocking=self._keys is None):
+            try:
+                if time.monotonic() > self._next:
+                    self._fetch()
+            finally:
+                self._lock.release()
+        return self._keys
+
+    def _fetch(self) -> None:
+        try:
+            place = f"{self.provider.issuer}/.well-known/openid-configuration"
+            configuration = _json(place)
+            if configuration["issuer"].rstrip("/") != self.provider.issuer:
+                raise ValueError("the issuer names itself otherwise")
+            self._keys = jwt.PyJWKSet.from_dict(_json(configuration["jwks_uri"]))
+            self._next = time.monotonic() + _KEYS_SECONDS
+        except (
+            requests.RequestException, jwt.PyJWTError, ValueError, KeyError, TypeError,
+            AttributeError,
+        ):  # fmt: skip
+            logger.warning("%s does not tell its keys", self.provider.issuer, exc_info=True)
+            self._next = time.monotonic() + _AGAIN_SECONDS
 
 
 def _json(url: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from openeo_nc.errors import (
     AuthenticationRequiredError,
     AuthenticationSchemeInvalidError,
     CredentialsInvalidError,
+    IssuerUnavailableError,
     TokenInvalidError,
 )
 from openeo_nc.server.accounts import Accounts
@@ -215,3 +216,35 @@ def test_providers_that_would_be_unsafe_are_refused(wrong):
         OIDCProvider(
             **{"id": "x", "title": "X", "issuer": "https://x.org", "clients": ("c",)} | wrong
         )
+
+
+def test_an_issuer_that_is_away_keeps_nobody_out_whose_keys_are_known(
+    issuer, tmp_path, monkeypatch
+):
+    provider = OIDCProvider(id="test", title="Test", issuer=issuer.url, clients=("robot",))
+    accounts = Accounts(Settings(data=tmp_path, oidc=(provider,)), b"secret")
+    bearer = f"Bearer oidc/test/{issuer.token()}"
+    asked = []
+
+    def away(url, timeout):
+        asked.append(url)
+        raise requests.ConnectionError("away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(requests, "get", away)
+        for _ in range(3):
+            with pytest.raises(IssuerUnavailableError) as raised:
+                accounts.user(bearer)
+        assert (raised.value.code, raised.value.http_status) == ("InfrastructureBusy", 503)
+    assert len(asked) == 1  # it is not asked by each request
+    own = accounts._issuers["test"]
+    own._next = 0.0
+    assert accounts.user(bearer).name == "Robot"
+    with monkeypatch.context() as patched:
+        patched.setattr(requests, "get", away)
+        own._next = 0.0
+        for _ in range(3):
+            assert accounts.user(bearer).name == "Robot"
+        with pytest.raises(TokenInvalidError):
+            accounts.user(f"Bearer oidc/test/{issuer.token(exp=1)}")
+    assert len(asked) == 2
