@@ -7,6 +7,7 @@ gathers them in a file of its own machine and puts that into place.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import tempfile
@@ -14,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 
     from openeo_nc.cubes.outputs import Outputs
     from openeo_nc.cubes.task_layer import TaskLayer
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says where nothing more can be stored."""
+_PROBE_BYTES = 1 << 20
 
 Filling = tuple[Callable[[Path, Array], None], tuple["TaskRef", ...]]
 """What writes a strip into the file, and the strip's blocks from west to east."""
@@ -60,23 +65,54 @@ def grown(
 
 
 def _create(part: Path, growth: Growth) -> None:
-    growth.create(part)
+    _tried(part, growth.create, part)
 
 
 def _fill(
     _: None, part: Path, fill: Callable[[Path, Array], None], blocks: Sequence[Array]
 ) -> None:
-    fill(part, joined(blocks))
+    _tried(part, fill, part, joined(blocks))
 
 
 def _finish(_: None, part: Path, path: Path, growth: Growth, mark: str) -> Written:
     if path.exists():
         raise OutputExistsError(f"{path} exists; nothing in it was touched.")
     final = path.with_name(f".{path.name}.final")
-    growth.finish(part, final)
+    _tried(part, growth.finish, part, final)
     os.replace(final, path)
     part.unlink(missing_ok=True)
     return file_written(path, mark)
+
+
+def _tried(part: Path, act: Callable[..., None], *arguments: Any) -> None:
+    """Act on a growing file. GDAL and HDF5 do not say when they fail for want of space; this does.
+
+    Raises
+    ------
+    OSError
+        With the number of the system, if there is no space for more of the file.
+    """
+    try:
+        act(*arguments)
+        return
+    except Exception:  # neither library has one class for what it raises
+        lack = _lack_of_space(part)
+        if lack is None:
+            raise
+    raise lack  # out here: as its context GDAL's errors could not be pickled
+
+
+def _lack_of_space(part: Path) -> OSError | None:
+    """What the system says if a file beside this one, as long, is to have some bytes more."""
+    reached = part.stat().st_size if part.exists() else 0
+    try:
+        with tempfile.TemporaryFile(dir=part.parent) as probe:
+            probe.seek(reached)
+            probe.write(bytes(_PROBE_BYTES))
+            probe.flush()
+    except OSError as error:
+        return OSError(error.errno, error.strerror) if error.errno in NO_SPACE else None
+    return None
 
 
 # --- object storage ------------------------------------------------------------------------------
@@ -109,11 +145,11 @@ def _gather(
         return file_written(path, mark)
     with tempfile.TemporaryDirectory() as folder:
         part, final = Path(folder, "part"), Path(folder, "final")
-        growth.create(part)
+        _tried(part, growth.create, part)
         for number, fill in enumerate(fills):
             data = io.BytesIO((aside / str(number)).read_bytes())
-            fill(part, np.load(data, allow_pickle=False))
-        growth.finish(part, final)
+            _tried(part, fill, part, np.load(data, allow_pickle=False))
+        _tried(part, growth.finish, part, final)
         path.upload(final)
     remove(aside)
     return file_written(path, mark)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
+from openeo_nc.cubes.growing import NO_SPACE
 from openeo_nc.errors import (
     ClusterLostError,
     DatabaseBusyError,
@@ -23,7 +23,6 @@ _AGAIN = (
     OutputExistsError,
 )  # fmt: skip
 """Of these the last is a task that ran again on an attempt's own folder after its worker died."""
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +58,7 @@ def fault_of(error: BaseException) -> Fault:
     if isinstance(error, SQLAlchemyError):  # its text names the database's place
         again = isinstance(error, InterfaceError | OperationalError) or _passing(error)
         return Fault(code="Internal", message="The server's database failed.", again=again)
-    if isinstance(error, OSError) and error.errno in _FULL:
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
         message = f"There is no space left to store results: {error.strerror}."
         return Fault(code="StorageFailure", message=message, again=False)
     # FileNotFoundError: the folder or an object of an attempt was removed under its feet

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import os
 import signal
@@ -178,11 +179,15 @@ def test_a_scheduler_that_ends_is_replaced_by_another_at_its_address(
     assert {name for name, token in after.items() if token == 1} == before.keys()
 
 
+@pytest.mark.parametrize("form", ["ZARR", "GTIFF", "NETCDF"])
 def test_a_full_disk_ends_the_job_and_shows_no_result(
-    db, queued, claim, on, runners, client, tamper
+    db, process, on, runners, client, tamper, form
 ):
     tamper(full=True)
-    assert ended(runners(on, claim)) == 0
+    graph = copy.deepcopy(process)
+    graph["process_graph"]["save"]["arguments"]["format"] = form
+    queued = jobs.queue(db, "a", jobs.create(db, "a", {"process": graph}).id)
+    assert ended(runners(on, claims.claim(db, "test", lease=on.lease))) == 0
     assert jobs.get(db, "a", queued.id).error["code"] == "StorageFailure"
     with pytest.raises(JobFailedError, match="no space left"):
         jobs.results(db, "a", queued.id)
