@@ -28,7 +28,7 @@ from openeo_nc.cubes.embedding_codes import dequantised, quantised
 from openeo_nc.cubes.scenes import scenes_of
 from openeo_nc.cubes.tile_graph import TileTask, array, of_tile, per_pixel, per_tile
 from openeo_nc.cubes.tile_store_entry import Entry
-from openeo_nc.cubes.tile_store_graph import Entries
+from openeo_nc.cubes.tile_store_graph import Entries, fetching
 from openeo_nc.cubes.tile_store_key import READING, grid_document, keys_of
 from openeo_nc.cubes.whole_tiles import WholeTiles
 from openeo_nc.inference.placement import placed
@@ -180,7 +180,7 @@ def _entries(
     read = whole.array()
     making = _Making(how=how, topic=on_error.topic())
     name = f"embedded-{tokenize(read.tiles.name, making, windows, times, spec, sorted(hits))}"
-    encode = placed(_embedded)
+    encode, enter = placed(_embedded), placed(_entered, Entry)
     graph: dict[Any, Task] = {}
     for place, key in keys.items():
         w, row, column = place
@@ -191,8 +191,8 @@ def _entries(
             at, *_ = whole.arguments(read.items, of_dates[0])
             of_items = [whole.arguments(read.items, one)[1:] for one in of_dates]
             refs = [ref for items in of_items for ref in items]
-            graph[task] = TileTask(
-                task, of_tile, of_dates[0], _fetched, *own, whole.reading, at,
+            graph |= fetching(
+                task, of_dates[0], enter, *own, whole.reading, at,
                 tuple(map(len, of_items)), *refs,
             )  # fmt: skip
         else:
@@ -221,13 +221,13 @@ def _embedded(
     return store.put(key, entry) if making.topic is None else entry
 
 
-def _fetched(
-    spec: Spec, key: Key, making: _Making, corner: Offset, times: Moments, reading: Reading,
-    at: tuple[float, float], counts: tuple[int, ...], *sources: Any,
+def _entered(
+    found: Entry | None, spec: Spec, key: Key, making: _Making, corner: Offset, times: Moments,
+    reading: Reading, at: tuple[float, float], counts: tuple[int, ...], *sources: Any,
 ) -> Entry:  # fmt: skip
     """An entry that was there; `sources` are of the items of each date, so many as `counts` says."""
-    if (entry := tile_store.opened(spec).get(key)) is not None:
-        return _hit(entry)
+    if found is not None:
+        return _hit(found)
     ends = np.cumsum(counts)
     of_dates = [sources[end - count : end] for end, count in zip(ends, counts, strict=True)]
     blocks = [reading.read(at, of_date) for of_date in of_dates]

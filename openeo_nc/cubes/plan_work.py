@@ -39,8 +39,8 @@ _OPERATIONS: dict[str, tuple[Operation, ...]] = {
     "embedded": ("embed",),
 }
 """What tasks of a label do to each of their tiles."""
-_FETCHED = "_fetched"
-"""The function of tasks that take tiles from the tile store."""
+_FETCHED = "_entered"
+"""The function of tasks that take tiles from the tile store, or from a task that did."""
 _DTYPE_BYTES = 2
 """Of a source's number where the metadata do not say."""
 

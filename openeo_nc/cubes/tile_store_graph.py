@@ -4,7 +4,8 @@
         it is not         items --read--> tile --encode-->
 
 What is there is looked up once, when the graph is built, so that the tiles that are there bring no
-task that reads pixels. An entry that left meanwhile is made by the task that was to fetch it.
+task that reads pixels. An entry that left meanwhile is made by a task behind the one that was to fetch
+it, which runs where the network belongs; given an entry, it runs anywhere and passes it on.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from openeo_nc.cubes.tile_store_entry import Entry
 from openeo_nc.cubes.tile_store_key import Kind, document, keys_of
 from openeo_nc.cubes.whole_tiles import Reading
 from openeo_nc.inference.cache import get_codec
-from openeo_nc.inference.placement import on_device
+from openeo_nc.inference.placement import OnDevice, on_device
 
 if TYPE_CHECKING:
     from openeo_nc.cubes.coding import Coding
@@ -135,6 +136,7 @@ def kept_tiles(tiles: Tiles, kind: Kind, windows: Sequence[tuple[int, ...]]) -> 
     hits = {place for place, key in keys.items() if key is not None and key.path in there}
     name = f"entry-{tokenize(read.tiles.name, making, windows, spec, sorted(hits))}"
     encode = on_device(_encoded, coding.spec)
+    enter = on_device(_entered, coding.spec, Entry)
     graph: dict[Any, Task] = {}
     for place, key in keys.items():
         w, row, column = place
@@ -145,9 +147,9 @@ def kept_tiles(tiles: Tiles, kind: Kind, windows: Sequence[tuple[int, ...]]) -> 
             corner, *_ = whole.arguments(read.items, of_dates[0])
             of_items = [whole.arguments(read.items, one)[1:] for one in of_dates]
             refs = [ref for items in of_items for ref in items]
-            graph[task] = TileTask(
-                task, of_tile, of_dates[0], _fetched, spec, key, making, whole.reading,
-                corner, tuple(map(len, of_items)), *refs,
+            graph |= fetching(
+                task, of_dates[0], enter, spec, key, making, whole.reading, corner,
+                tuple(map(len, of_items)), *refs,
             )  # fmt: skip
         else:
             refs = [TaskRef((read.tiles.name, t, 0, row, column)) for t in dates]
@@ -167,6 +169,20 @@ def kept_tiles(tiles: Tiles, kind: Kind, windows: Sequence[tuple[int, ...]]) -> 
         hits=frozenset(hits),
         spec=spec,
     )
+
+
+def fetching(
+    task: tuple[Any, ...], tile: Place, enter: Callable[..., Entry], spec: Spec | None, key: Key | None,
+    *arguments: Any,
+) -> dict[Any, Task]:  # fmt: skip
+    """The tasks of an entry that is there. `enter` takes what was fetched, None if that has left."""
+    if not isinstance(enter, OnDevice):
+        return {task: TileTask(task, of_tile, tile, _fetched, enter, spec, key, *arguments)}
+    fetch = (f"fetch-{task[0]}", *task[1:])
+    return {
+        fetch: TileTask(fetch, of_tile, tile, _found, spec, key),
+        task: TileTask(task, of_tile, tile, enter, TaskRef(fetch), spec, key, *arguments),
+    }
 
 
 def unpack_tiles(blocks: da.Array, spec: CodecSpec) -> da.Array:
@@ -214,13 +230,23 @@ def _encoded(spec: Spec | None, key: Key | None, making: Making, *blocks: Array)
     return store.put(key, entry) if making.kept else entry
 
 
-def _fetched(
-    spec: Spec, key: Key, making: Making, reading: Reading,
+def _found(spec: Spec, key: Key) -> Entry | None:
+    """An entry that was there, unless it left or was damaged since."""
+    return tile_store.opened(spec).get(key)
+
+
+def _fetched(enter: Callable[..., Entry], spec: Spec, key: Key, *arguments: Any) -> Entry:
+    """Both in one task, where no network runs or it may run anywhere."""
+    return enter(_found(spec, key), spec, key, *arguments)
+
+
+def _entered(
+    found: Entry | None, spec: Spec, key: Key, making: Making, reading: Reading,
     corner: tuple[float, float], counts: tuple[int, ...], *sources: Any,
 ) -> Entry:  # fmt: skip
     """An entry that was there; `sources` are of the items of each date, so many as `counts` says."""
-    if (entry := tile_store.opened(spec).get(key)) is not None:
-        return _hit(entry)
+    if found is not None:
+        return _hit(found)
     ends = np.cumsum(counts)
     of_dates = [sources[end - count : end] for end, count in zip(ends, counts, strict=True)]
     blocks = [reading.read(corner, of_date) for of_date in of_dates]

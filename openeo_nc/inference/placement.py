@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import dask.config
+from dask.utils import typename
 
 from openeo_nc.errors import ResourceUnavailableError
 
@@ -57,6 +58,8 @@ class OnDevice(partial[Any]):
     """A function whose task belongs on a worker with the device."""
 
     wish: Wish
+    needless: str | None = None
+    """Name of a type: given such a value by the task before it, it runs no network and may run anywhere."""
 
 
 def wish() -> Wish | None:
@@ -67,20 +70,32 @@ def wish() -> Wish | None:
     return None if str(name).lower() == "none" else Wish(resource=str(name), demanded=True)
 
 
-def on_device(function: Callable[..., Any], spec: CodecSpec) -> Callable[..., Any]:
+def on_device(
+    function: Callable[..., Any], spec: CodecSpec, needless: type | None = None
+) -> Callable[..., Any]:
     """The function, marked if it runs the network of a codec and a resource is wanted."""
     from openeo_nc.codecs import registry
 
-    return function if registry.get_card(spec.codec_id).bands is None else placed(function)
+    if registry.get_card(spec.codec_id).bands is None:
+        return function
+    return placed(function, needless)
 
 
-def placed(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that runs a network, marked if a resource is wanted."""
+def placed(function: Callable[..., Any], needless: type | None = None) -> Callable[..., Any]:
+    """A function that runs a network, marked if a resource is wanted.
+
+    Parameters
+    ----------
+    needless
+        Type of what the task before it gives where there is nothing left for a network to do.
+    """
     wanted = wish()
     if wanted is None:
         return function
     marked = OnDevice(function)
     marked.wish = wanted
+    if needless is not None:
+        marked.needless = typename(needless)
     return marked
 
 

@@ -36,6 +36,7 @@ class Placement(SchedulerPlugin):
 
     def __init__(self) -> None:
         self._admission = Admission()
+        self._needless: set[str] = set()
         self._scheduler: Scheduler | None = None
 
     def update_graph(self, scheduler: Scheduler, *, tasks: Collection[Any], **_: Any) -> None:
@@ -46,12 +47,18 @@ class Placement(SchedulerPlugin):
             state = scheduler.tasks.get(key)
             if state is None or state.state not in ("released", "waiting"):
                 continue
-            wanted = wish_of(state.run_spec)
-            if wanted is None or state.resource_restrictions or state.worker_restrictions:
+            mark = mark_of(state.run_spec)
+            if mark is None or state.resource_restrictions or state.worker_restrictions:
                 continue
+            wanted = mark.wish
+            if mark.needless is not None:
+                self._needless.add(mark.needless)
+                if any(before.type == mark.needless for before in state.dependencies):
+                    continue
             if scheduler.resources.get(wanted.resource):
                 state.resource_restrictions = {wanted.resource: SHARE}
-                placed.setdefault(wanted.resource, []).append(state)
+                if mark.needless is None:  # others are hardly ever for the device
+                    placed.setdefault(wanted.resource, []).append(state)
             elif wanted.demanded:
                 state.run_spec = _failing(state, wanted, scheduler)
 
@@ -59,13 +66,26 @@ class Placement(SchedulerPlugin):
             self._admission.enter(scheduler, states, resource)
 
     def transition(self, key: Any, start: Any, finish: Any, *_: Any, **__: Any) -> None:
-        """Have input of other tasks read when a task of a network is done."""
+        """Have input of other tasks read when a task of a network is done; see what needs none."""
         if self._scheduler is not None:
             self._admission.left(self._scheduler, key, finish)
+            if finish == "memory" and self._needless:
+                _let_go(self._scheduler.tasks[key], self._needless)
 
     def remove_worker(self, scheduler: Scheduler, worker: str, **_: Any) -> None:
         """See in a while whether tasks wait for a device that nobody has any more."""
         scheduler.loop.call_later(PATIENCE, release, scheduler)
+
+
+def _let_go(done: Any, needless: Collection[str]) -> None:
+    """Let tasks run anywhere that run no network, given what one before them gave just now."""
+    if done.type not in needless:
+        return
+    for state in done.dependents:
+        if state.resource_restrictions and state.state in ("released", "waiting"):
+            mark = mark_of(state.run_spec)
+            if mark is not None and mark.needless == done.type:
+                state.resource_restrictions = None
 
 
 def release(scheduler: Scheduler) -> None:
@@ -97,16 +117,22 @@ def _failing(state: Any, wanted: Wish, scheduler: Scheduler) -> Task:
 
 
 def wish_of(task: Any) -> Wish | None:
-    """What a task wants, or one of those that are inside it: fused, or renamed as `store` does."""
+    """What a task wants, if it is marked."""
+    mark = mark_of(task)
+    return None if mark is None else mark.wish
+
+
+def mark_of(task: Any) -> OnDevice | None:
+    """The mark of a task, or of one that is inside it: fused, or renamed as `store` does."""
     if isinstance(task, OnDevice):
-        return task.wish
+        return task
     if isinstance(task, Task):
         inner = (task.func, *task.args[:2])  # more than these a task of many inputs need not show
     elif isinstance(task, dict):
         inner = tuple(task.values())
     else:
         return None
-    return next((found for one in inner if (found := wish_of(one)) is not None), None)
+    return next((found for one in inner if (found := mark_of(one)) is not None), None)
 
 
 def dask_setup(scheduler: Scheduler) -> None:

@@ -6,25 +6,34 @@ import pickle
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 
 import dask
+import fake_models
 import fakes
+import numpy as np
 import pytest
+import stac_scenes as scenes
 from dask._task_spec import Task, TaskRef
+from granules import load, scene
 from openeo_pg_parser_networkx.process_registry import Process
 
 from openeo_nc import errors
 from openeo_nc.codecs import registry
+from openeo_nc.cubes import embed_kept, tile_store, tile_store_graph
 from openeo_nc.cubes.compress import compress_cube
 from openeo_nc.cubes.decode import decode_cube
+from openeo_nc.cubes.embed import embed_cube
 from openeo_nc.cubes.encode import encode_cube
 from openeo_nc.cubes.outputs import output_folder
+from openeo_nc.cubes.payloads import payloads_of
 from openeo_nc.cubes.tile_graph import cell, per_tile
 from openeo_nc.graphs.registry import register
 from openeo_nc.graphs.run import run_graph
 from openeo_nc.inference import placement, scheduler_plugin
 from openeo_nc.inference.placement import on_device
 from openeo_nc.inference.spec import CodecSpec
+from openeo_nc.models.registry import get_model_card
 from openeo_nc.processes.save_result import save_result
 
 SPEC = CodecSpec.of(registry.get_card("s2l2a-hyperprior"))
@@ -217,6 +226,105 @@ def test_all_threads_of_a_worker_are_let_in():
     pixels = fakes.cube(16, 64, dates=1, chunks=(1, 3, 16, 16)).data
     with SpecCluster(workers, scheduler) as running, Client(running):
         assert per_tile("encode", on_device(meet, SPEC), [pixels], ()).compute().size == 4
+
+
+# --- models, loaded cubes, and the tile store -----------------------------------------------------
+
+
+@pytest.fixture
+def url(tmp_path):
+    """A small granule on two dates."""
+    items = [
+        scene(tmp_path, "early", "2022-06-01T10:50:31Z"),
+        scene(tmp_path, "late", "2022-06-06T10:50:31Z"),
+    ]
+    return str(scenes.write_collection(tmp_path / "collection", items))
+
+
+@pytest.fixture
+def embedded(monkeypatch):
+    """The fake models, registered; gives the list of workers' names, one a call."""
+    from distributed import get_worker
+
+    found = []
+    with fake_models.models_installed() as module:
+        embed = module.Surroundings.embed
+
+        def noting(self, *arguments, **more):
+            found.append(get_worker().name)
+            return embed(self, *arguments, **more)
+
+        monkeypatch.setattr(module.Surroundings, "embed", noting)
+        yield found
+
+
+def of_codec(url):
+    return payloads_of(compress_cube(load(url), "fake-rgb")).blocks
+
+
+def of_model(url, model="fake-patches"):
+    card = replace(get_model_card(model), source={"revision": "0" * 40})
+    return embed_cube(load(url), card, quantization="int8").data
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["fake-patches", "fake-chips"])
+def test_models_run_where_the_device_is(embedded, mixed, optimiser, url, model):
+    with tile_store.used(None):
+        of_model(url, model).compute()
+    assert set(embedded) == {"special"}
+
+
+@pytest.mark.slow
+def test_loaded_cubes_are_coded_where_the_device_is(ran, mixed, optimiser, url, tmp_path):
+    with tile_store.used(None), output_folder(tmp_path / "out"):
+        compressed = compress_cube(load(url), "fake-rgb")
+        save_result(compressed, "ZARR")
+        save_result(decode_cube(encode_cube(load(url), "fake-rgb")), "GTIFF")
+    assert of_networks(ran) == {"special"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("harm", ["evicted", "damaged"])
+@pytest.mark.parametrize("made", [of_codec, of_model])
+def test_tiles_that_left_the_store_are_made_where_the_device_is(
+    ran, embedded, mixed, url, tmp_path, monkeypatch, made, harm
+):
+    """Also those that leave once a graph counts on them; those that are there need no device."""
+    passed = []
+    for module in (tile_store_graph, embed_kept):
+        monkeypatch.setattr(module, "_hit", noting_worker(passed, module._hit))
+    with tile_store.used(tmp_path / "tiles"):
+        first = made(url).compute()
+        assert of_networks(ran) | set(embedded) == {"special"}
+        ran.clear(), embedded.clear()
+        again = made(url)
+        entries = sorted(path for path in (tmp_path / "tiles/entries").rglob("*") if path.is_file())
+        harmed = entries[::2]
+        for path in harmed:
+            if harm == "evicted":
+                path.unlink()
+            else:
+                path.write_bytes(path.read_bytes()[:-1])
+        found = again.compute()
+        assert of_networks(ran) | set(embedded) == {"special"}
+        assert len(embedded) + sum(what == "pack" for what, _ in ran) == len(harmed)
+        np.testing.assert_array_equal(found, first)
+        assert len(passed) == len(entries) - len(harmed)
+        for _ in range(5):  # by chance all may run on one
+            made(url).compute()
+        assert set(passed) == {"plain", "special"}
+        assert len(embedded) + sum(what == "pack" for what, _ in ran) == len(harmed)
+
+
+def noting_worker(names, function):
+    def noting(*arguments):
+        from distributed import get_worker
+
+        names.append(get_worker().name)
+        return function(*arguments)
+
+    return noting
 
 
 # --- a device that is not there --------------------------------------------------------------------
