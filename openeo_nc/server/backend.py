@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 _LEFT_SECONDS = 24 * 3600
 """Age of temporary results that nobody waits for any more."""
-_SECRETS = tuple(f"OPENEO_NC_{name}" for name in ("SECRET", "USERS", "DATABASE"))
+_SECRETS = tuple(f"OPENEO_NC_{name}" for name in ("SECRET", "USERS", "DATABASE", "METRICS_TOKEN"))
 """Settings that processes which run users' graphs do not get."""
 
 
@@ -73,11 +73,16 @@ class Backend:
         return [part for part, answers in answering.items() if not answers]
 
 
+def forget_secrets() -> None:
+    """Take secrets, once settings are read, out of the environment that other processes inherit."""
+    for name in [name for name in os.environ if name.upper() in _SECRETS]:
+        del os.environ[name]
+
+
 @contextmanager
 def open_backend(settings: Settings) -> Iterator[Backend]:
     """Start all parts, and end them."""
-    settings.data.mkdir(parents=True, exist_ok=True)
-    temporary = settings.data / "sync"
+    temporary = settings.folder() / "sync"
     temporary.mkdir(exist_ok=True)
     _clear(temporary)
     secret = settings.secret_bytes()

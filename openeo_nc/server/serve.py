@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from openeo_nc import log_lines
 from openeo_nc.errors import InvalidParameterError
 from openeo_nc.server.app import create_app
+from openeo_nc.server.backend import forget_secrets
 from openeo_nc.server.settings import Settings
 
 _ENDING_SECONDS = 10
@@ -40,6 +41,7 @@ def settings_of_environment() -> Settings:
 def serve(host: str, port: int) -> None:
     """Serve the API at an address, with the settings in the environment."""
     settings = settings_of_environment()
+    forget_secrets()
     log_lines.configure(settings.log_format, secrets=settings.secrets())
     uvicorn.run(
         create_app(settings),

@@ -211,12 +211,17 @@ class Settings(BaseSettings):
             return None
         return Certificates(ca=str(ca), certificate=str(certificate), key=str(key))
 
+    def folder(self) -> Path:
+        """The folder `data`; where it is made, no other user of the machine may look into it."""
+        self.data.parent.mkdir(parents=True, exist_ok=True)
+        self.data.mkdir(mode=0o700, exist_ok=True)
+        return self.data
+
     def database_url(self) -> str:
         """The database's SQLAlchemy URL; the folder of SQLite's file is made."""
         if self.database is not None:
             return self.database
-        self.data.mkdir(parents=True, exist_ok=True)
-        return f"sqlite:///{self.data / 'jobs.sqlite'}"
+        return f"sqlite:///{self.folder() / 'jobs.sqlite'}"
 
     def tile_store(self) -> Spec | None:
         """The tile store, if there is one."""
@@ -226,9 +231,8 @@ class Settings(BaseSettings):
         """The secret; made, and readable for this user only, where none is given."""
         if self.secret is not None:
             return self.secret.get_secret_value().encode()
-        path = self.data / "secret"
+        path = self.folder() / "secret"
         if not path.exists():
-            self.data.mkdir(parents=True, exist_ok=True)
             _write_once(path, secrets.token_hex(32).encode())
         return path.read_bytes()
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -52,6 +55,8 @@ class Workspaces:
         self._arriving = settings.data / "arriving"
         self._quota = settings.max_workspace_bytes
         self._largest = settings.max_upload_bytes
+        self._coming: Counter[str] = Counter()
+        self._counting = threading.Lock()
 
     def listed(self, user: User) -> list[StoredFile]:
         """All files of a user by path."""
@@ -105,14 +110,35 @@ class Workspaces:
             raise FileOperationUnsupportedError(f"'{path}' is a folder, or lies below a file.")
         self._arriving.mkdir(parents=True, exist_ok=True)
         handle, own = tempfile.mkstemp(dir=self._arriving)
+        upload = None
         try:
             with os.fdopen(handle, "wb") as file:
-                yield Upload(file, self._largest, self.free(user))
-            place.parent.mkdir(parents=True, exist_ok=True)
-            Path(own).replace(place)
+                take = partial(self._take, user, self.free(user))
+                upload = Upload(file, self._largest, take)
+                yield upload
+            with self._counting:  # uploads beside this one may have come first
+                there = place.stat().st_size if place.is_file() else 0
+                self._check(upload.written, self.free(user) + there)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                Path(own).replace(place)
         except BaseException:
             Path(own).unlink(missing_ok=True)
             raise
+        finally:
+            if upload is not None:
+                with self._counting:
+                    self._coming[user.id] -= upload.written
+
+    def _take(self, user: User, free: int, size: int) -> None:
+        """Count bytes that arrive, with those of other uploads of the user."""
+        with self._counting:
+            self._coming[user.id] += size
+            self._check(self._coming[user.id], free)
+
+    @staticmethod
+    def _check(size: int, free: int) -> None:
+        if size > free:
+            raise StorageQuotaExceededError(f"Your files may have {free} bytes more.")
 
     def stored(self, user: User, path: str) -> StoredFile:
         """A file of a user; errors as of `find`."""
@@ -134,18 +160,17 @@ class Workspaces:
 class Upload:
     """A file that is being written, within its limits."""
 
-    def __init__(self, file: BinaryIO, largest: int, free: int) -> None:
+    def __init__(self, file: BinaryIO, largest: int, take: Callable[[int], None]) -> None:
         self._file = file
-        self._largest, self._free = largest, free
-        self._written = 0
+        self._largest, self._take = largest, take
+        self.written = 0
 
     def write(self, data: bytes) -> None:
         """Add bytes; FileSizeExceededError or StorageQuotaExceededError if they are too many."""
-        self._written += len(data)
-        if self._written > self._largest:
+        if self.written + len(data) > self._largest:
             raise FileSizeExceededError(f"Files may have at most {self._largest} bytes.")
-        if self._written > self._free:
-            raise StorageQuotaExceededError(f"Your files may have {self._free} bytes more.")
+        self.written += len(data)
+        self._take(len(data))
         self._file.write(data)
 
 

@@ -96,14 +96,26 @@ def _watch() -> None:
             if not _sandboxes:
                 _watching.clear()
                 return
-            idle = [
-                session
-                for session, one in _sandboxes.items()
-                if not _locks[session].locked()
-                and time.monotonic() - one.used > one.rules.limits.idle_seconds
-            ]
-        for session in idle:
-            _close(session)
+            sessions = [*_sandboxes]
+        for session in sessions:
+            _close_idle(session)
+
+
+def _close_idle(session: str) -> None:
+    """End a sandbox that nobody calls; a call that comes now waits, and gets another one."""
+    with _changing:
+        lock = _locks.get(session)
+    if lock is None or not lock.acquire(blocking=False):
+        return
+    try:
+        with _changing:
+            one = _sandboxes.get(session)
+            if one is None or time.monotonic() - one.used <= one.rules.limits.idle_seconds:
+                return
+            del _sandboxes[session]  # the lock stays, since calls may wait for it
+        one.end()
+    finally:
+        lock.release()
 
 
 def _end_all() -> None:

@@ -97,6 +97,33 @@ def test_limits_of_files_and_of_folders(tmp_path):
     assert not list((tmp_path / "arriving").iterdir())
 
 
+def test_uploads_beside_each_other_share_what_is_free(tmp_path):
+    workspaces = Workspaces(Settings(data=tmp_path, max_workspace_bytes=15))
+    with workspaces.upload(ADA, "one") as one:
+        one.write(b"01234567")
+        with pytest.raises(StorageQuotaExceededError), workspaces.upload(ADA, "two") as two:
+            two.write(b"01234567")
+        with pytest.raises(StorageQuotaExceededError), workspaces.upload(ADA, "two") as two:
+            two.write(b"0")
+            with workspaces.upload(User(id="basic-2", name="grace"), "hers") as hers:
+                hers.write(b"0123456789abcde")
+            two.write(b"1234567")
+        one.write(b"89abcde")
+    with workspaces.upload(ADA, "one") as one:  # the old one goes
+        pass
+    assert workspaces.free(ADA) == 15
+
+
+def test_an_upload_that_was_overtaken_is_refused(tmp_path):
+    workspaces = Workspaces(Settings(data=tmp_path, max_workspace_bytes=15))
+    with pytest.raises(StorageQuotaExceededError), workspaces.upload(ADA, "late") as late:
+        with workspaces.upload(ADA, "early") as early:
+            early.write(b"01234567")
+        late.write(b"01234567")
+    assert [one.path for one in workspaces.listed(ADA)] == ["early"]
+    assert not list((tmp_path / "arriving").iterdir())
+
+
 def test_an_upload_that_breaks_off_leaves_what_was_there(tmp_path):
     workspaces = Workspaces(Settings(data=tmp_path))
     with workspaces.upload(ADA, "one") as file:

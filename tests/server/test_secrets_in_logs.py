@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 import requests
 
@@ -91,6 +92,11 @@ def test_no_secret_is_logged(server):
     while requests.get(job, headers=headers, timeout=60).json()["status"] in ("queued", "running"):
         assert time.monotonic() < until
         time.sleep(0.2)
+    environments = [child.environ() for child in psutil.Process(process.pid).children()]
+    assert environments
+    for one in environments:
+        assert PASSWORD not in str(one)
+        assert one["OPENEO_NC_DEVELOPMENT"] == "true"
     found = requests.get(f"{job}/results", headers=headers, timeout=60).json()
     links = [one["href"] for one in [*found.get("links", []), *found.get("assets", {}).values()]]
     for href in links:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import stat
 
 import pytest
 
 from openeo_nc.errors import InvalidParameterError
+from openeo_nc.server.backend import forget_secrets
 from openeo_nc.server.serve import settings_of_environment
 from openeo_nc.server.settings import Settings
 
@@ -49,5 +51,14 @@ def test_the_secret_is_made_once_for_this_user_only(tmp_path):
     assert settings.secret_bytes() == secret
     mode = stat.S_IMODE((tmp_path / "data" / "secret").stat().st_mode)
     assert mode == 0o600
+    assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["secret"]
     assert Settings(data=tmp_path / "other").secret_bytes() != secret
+
+
+def test_secrets_leave_the_environment(monkeypatch):
+    for name in ("SECRET", "METRICS_TOKEN", "DATABASE", "USERS", "TITLE"):
+        monkeypatch.setenv(f"OPENEO_NC_{name}", "known")
+    forget_secrets()
+    known = [name for name, value in os.environ.items() if value == "known"]
+    assert known == ["OPENEO_NC_TITLE"]

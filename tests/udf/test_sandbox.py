@@ -277,6 +277,23 @@ def test_idle_sandboxes_end(limited, monkeypatch):
     assert rules.session not in pool.running()
 
 
+def test_a_sandbox_that_is_called_at_the_last_moment_does_not_end(limited):
+    rules = limited(idle_seconds=0.0)
+    attempt(rules, "result = 1")
+    pid = pool.running()[rules.session]
+    with pool._locks[rules.session]:  # as a call has it
+        pool._close_idle(rules.session)
+    assert pool.running()[rules.session] == pid
+    pool._sandboxes[rules.session].used = time.monotonic() + 60
+    pool._close_idle(rules.session)
+    assert pool.running()[rules.session] == pid
+    pool._sandboxes[rules.session].used = 0.0
+    pool._close_idle(rules.session)
+    assert rules.session not in pool.running()
+    assert set(attempt(rules, "result = 2")) == {2}
+    pool.end(rules.session)
+
+
 def test_strict_rules_ask_for_isolation(monkeypatch):
     monkeypatch.setattr(sandbox, "isolates", lambda layers: False)
     rules = Rules(session="strict", strict=True, limits=Limits())
