@@ -24,12 +24,15 @@ from openeo_nc.cluster import Certificates
 from openeo_nc.cubes.tile_store import Spec
 from openeo_nc.errors import (
     OpenEONCError,
+    PoisonTaskError,
     ProcessFailedError,
     RequestTimeoutError,
     SyncBusyError,
     SyncLostError,
 )
 from openeo_nc.graphs.served import Serving, served_registry
+from openeo_nc.jobs.faults import fault_of
+from openeo_nc.jobs.poison import place
 
 if TYPE_CHECKING:
     from openeo_nc.cubes.plan import Plan
@@ -156,10 +159,26 @@ def _evaluate(request: Request, connection: Connection) -> None:
     try:
         reply = evaluate(request)
     except Exception as error:  # noqa: BLE001  the process ends here; whoever asked is told
-        reply = error if isinstance(error, OpenEONCError) else ProcessFailedError.of(error)
+        reply = _error_of(error)
         told = traceback.format_exc()
     connection.send((reply, told))
     connection.close()
+
+
+def _error_of(error: Exception) -> OpenEONCError:
+    """An exception of a run as one of ours."""
+    from distributed import KilledWorker
+
+    if isinstance(error, OpenEONCError):
+        return error
+    if isinstance(error, KilledWorker):  # which task it was, only a job takes the time to find out
+        return PoisonTaskError(
+            f"Workers ended, one after the other; the last of them held {place(error.task)}."
+        )
+    failed, fault = ProcessFailedError.of(error), fault_of(error)
+    if fault.code != "Internal":
+        failed.code, failed.message = fault.code, fault.message
+    return failed
 
 
 def evaluate(request: Request) -> Reply:
