@@ -107,10 +107,13 @@ def test_unknown_workloads_are_refused():
 
 @pytest.mark.slow
 def test_memory_of_a_worker_does_not_grow_with_the_area(tmp_path, monkeypatch):
-    monkeypatch.setattr(scaling, "GROWTH", (1, 32))
-    memory = scaling.measure_memory(Halves(), tmp_path, tiles=2)
-    assert list(memory["peaks"]) == [2, 64]
-    assert memory["over"] <= 2 * memory["tile_bytes"] + 500e6
+    monkeypatch.setattr(scaling, "GROWTH", (1, 12))
+    memory = scaling.measure_memory(Halves(side=512), tmp_path, tiles=8)
+    few, many = memory["peaks"].values()
+    assert list(memory["peaks"]) == [8, 96]
+    area = 96 * memory["tile_bytes"]
+    assert area > 600e6  # a half of it a worker, and a half of that its results
+    assert many - few < area / 8
     seconds = {"1 worker, n": 1.0, "1 worker, 2n": 2.0, "2 workers, 2n": 1.25}
     row = {"workload": "embedding", "seconds": seconds, "weak": 0.8, "strong": 0.8}
     machine = {"cpu": "a CPU", "cores": 2, "system": "a system"}
