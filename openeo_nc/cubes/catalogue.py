@@ -108,8 +108,10 @@ def list_collections(catalogues: Iterable[str]) -> Iterator[tuple[str, str]]:
                 yield found, href
 
 
-def some_items(url: str, query: Query, limit: int) -> list[Json]:
+def some_items(url: str, query: Query, limit: int, *, after: int = 0) -> list[Json]:
     """At most `limit` items (raw JSON, asset hrefs absolute) that a query asks for; maybe none.
+
+    The first `after` of them are left out.
 
     Raises
     ------
@@ -118,7 +120,9 @@ def some_items(url: str, query: Query, limit: int) -> list[Json]:
     """
     href = locate(url)
     found = _bounded(_items(read_json(href), href, query))
-    return list(itertools.islice((item for item in found if query.matches(item)), limit))
+    return list(
+        itertools.islice((item for item in found if query.matches(item)), after, after + limit)
+    )
 
 
 def locate(url: str) -> str:
@@ -187,10 +191,11 @@ def _search(root: str, collections: list[str] | None, query: Query) -> Iterator[
     by = guard()
     if by is not None:
         by.check(root)
-    io = StacApiIO(timeout=addresses.TIMEOUT, max_retries=_RETRY)
+    io = StacApiIO(max_retries=_RETRY)
     addresses.mount(io.session, by)
     try:
-        search = Client.open(root, stac_io=io).search(
+        client = Client.open(root, stac_io=io, timeout=addresses.TIMEOUT)  # it forgets that of `io`
+        search = client.search(
             collections=collections,
             bbox=None if spatial is None else list(spatial.bounds_in(LONLAT)),
             datetime=None if temporal is None else str(temporal),

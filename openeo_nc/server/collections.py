@@ -54,14 +54,19 @@ class Collections:
         found: Json = self._remembered(href, lambda: describe_collection(href))
         return found
 
-    def items(self, collection_id: str, query: Query, limit: int) -> list[Json]:
+    def items(self, collection_id: str, query: Query, limit: int, *, after: int = 0) -> list[Json]:
         """Some items that a query asks for; assets that are files of the server are left out.
+
+        The first `after` items are left out too.
 
         Raises
         ------
         CollectionNotFoundError
         """
-        return [_on_web(item) for item in some_items(self._href(collection_id), query, limit)]
+        return [
+            _on_web(item)
+            for item in some_items(self._href(collection_id), query, limit, after=after)
+        ]
 
     def _href(self, collection_id: str) -> str:
         hrefs = self._hrefs()

@@ -277,7 +277,7 @@ def test_a_tile_that_fails_is_no_data_if_that_was_asked_for(
     missing = cube.isnull().all(("y", "x")).values
     assert missing.any(axis=1).tolist() == [False, False, True, False]
     messages = [entry.message for entry in logs.listed(db, "a", job.id, level="warning")]
-    named = "of item 'S2_2'" if harm == "poison" else "Tile (date 2, row "  # a chunk has all bands
+    named = "of item 'S2_2'" if harm == "poison" else "Tile (date 2"  # a chunk has all bands
     assert messages
     assert all(named in message for message in messages)
 

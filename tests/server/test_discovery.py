@@ -77,6 +77,20 @@ def test_items_are_chosen_by_time_and_place(url):
     assert (wrong.status_code, wrong.json()["code"]) == (400, "RequestInvalid")
 
 
+def test_pages_of_items_are_linked_with_what_was_asked_for(url):
+    place = f"{url}/collections/{COLLECTION}/items"
+    every = [item["id"] for item in requests.get(place, timeout=30).json()["features"]]
+    following, ids = f"{place}?limit=1&datetime=2024-01-01/..", []
+    while following:
+        page = requests.get(following, timeout=30).json()
+        assert len(page["features"]) <= 1
+        ids += [item["id"] for item in page["features"]]
+        assert len(ids) <= len(every)
+        following = {link["rel"]: link["href"] for link in page["links"]}.get("next")
+        assert following is None or "datetime=2024-01-01" in following
+    assert ids == every
+
+
 def test_pages_of_lists_are_linked(url, token):
     made = [
         requests.post(f"{url}/jobs", json={"process": {"process_graph": E_GRAPH}}, headers=token(),

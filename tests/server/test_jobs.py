@@ -11,6 +11,7 @@ import rasterio
 import requests
 import xarray as xr
 import zarr
+from matplotlib import image
 from openeo.rest import OpenEoApiError
 from openeo_api import check
 
@@ -297,3 +298,19 @@ def test_wrong_offsets_of_logs(url, token, connection):
     for query in ("offset=x", "level=loud", "limit=0"):
         place = f"{url}/jobs/{job.job_id}/logs?{query}"
         assert requests.get(place, headers=token(), timeout=30).status_code == 400
+
+
+def test_a_picture_by_batch(connection, tmp_path):
+    cube = connection.load_collection(
+        scene.COLLECTION, spatial_extent=NEAR, temporal_extent=MAY, bands=["B04", "B03", "B02"]
+    )
+    job = cube.execute_batch(
+        tmp_path / "out.png", out_format="PNG", print=lambda line: None, max_poll_interval=1
+    )
+    assert job.status() == "finished"
+    (asset,) = job.get_results().get_metadata()["assets"].values()
+    assert asset["type"] == "image/png"
+    picture = image.imread(tmp_path / "out.png")
+    assert picture.shape[:2] == (64, 64)
+    assert picture[..., :3].std() > 0
+    job.delete()

@@ -54,9 +54,11 @@ def items(
     bbox: Annotated[str | None, Query(description="west,south,east,north in degrees")] = None,
     datetime: Annotated[str | None, Query(description="START/END, the end excluded")] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = ITEMS,
+    offset: Offset = 0,
 ) -> JSONResponse:
     """Items of a collection, at most `limit`."""
-    found = backend.collections.items(collection_id, _extents(bbox, datetime), limit)
+    query = _extents(bbox, datetime)
+    found = backend.collections.items(collection_id, query, limit, after=offset)
     here = f"{base(request, backend)}/collections/{collection_id}"
     body = {
         "type": "FeatureCollection",
@@ -65,9 +67,18 @@ def items(
         "links": [
             link("collection", here, type="application/json"),
             link("self", f"{here}/items", type="application/geo+json"),
+            *_following(request, f"{here}/items", len(found), limit, offset),
         ],
     }
     return JSONResponse(body, media_type="application/geo+json")
+
+
+def _following(request: Request, here: str, count: int, limit: int, offset: int) -> list[Json]:
+    """The link to the next page, with all else that was asked for."""
+    if count < limit:
+        return []
+    asked = request.url.include_query_params(limit=limit, offset=offset + limit).query
+    return [link("next", f"{here}?{asked}", type="application/geo+json")]
 
 
 def _extents(bbox: str | None, datetime: str | None) -> Extents:
