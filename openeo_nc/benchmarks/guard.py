@@ -6,7 +6,7 @@ shifted window scores above a clean one, both drawn from all places. Foreign til
 kinds that calibration saw other tiles of say so.
 
 How quality degrades: one window a tile is coded as it is and corrupted; PSNR is that of the decoded
-window against what was coded, clipped to 0..10000, peak 10000.
+window against what was coded, both clipped to 0..10000, peak 10000.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from openeo_nc.codecs.registry import get_card, open_codec
 from openeo_nc.cubes.metrics import bpppb, psnr
 from openeo_nc.errors import InvalidParameterError, OutputExistsError
 
-CODECS = ("s2l2a-hyperprior", "klt-dct")
+CODECS = ("s2l2a-hyperprior", "klt-dct", "s2l2a-restoration")
 WINDOW = 120
 """Least side of a window, unless the tile is smaller."""
 PEAK = 10000.0

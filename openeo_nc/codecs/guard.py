@@ -8,7 +8,8 @@ A detector looks for one kind of corruption, one more for any. Weights are not n
 scores by what is unusual about it and never makes up for it. Ranges, weights and threshold come from `training.guard`: clean crops of the training places against
 corrupted ones and foreign data, the threshold at a stated rate of false alarms on places left out. A
 payload of the tile, if there is one already, is judged as well: its bits a value, and those of its
-hyper-latent, which are their likelihoods.
+hyper-latent, which are their likelihoods. Calibrated were those of `s2l2a-hyperprior` and `klt-dct`;
+`SAME_INTEGERS` names the codecs whose integers and tables, so bits, are another's.
 
 A high score says that the tile is unlike the training data, not that it is coded badly.
 """
@@ -18,12 +19,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from openeo_nc.codecs import bitstream, weights
+from openeo_nc.codecs import bitstream, registry, weights
 from openeo_nc.codecs import nodata as missing
 from openeo_nc.codecs.base import CodecCard
 from openeo_nc.codecs.guard_measures import Measures, compress, measure
@@ -36,6 +38,8 @@ SPECTRA = ("mean", "dark", "spread", "pixel")
 MIDDLE_QUALITY = 5.0
 HIGHEST_QUALITY = 8.0
 """Up to here bits grow about exponentially with quality; payloads of more are not judged."""
+SAME_INTEGERS: Mapping[str, str] = MappingProxyType({"s2l2a-restoration": "klt-dct"})
+"""Codecs that write the integers of another by the same tables; a test holds the two together."""
 SCALE = 0.0001
 """Reflectance that the number 1 in a tile stands for."""
 
@@ -53,9 +57,14 @@ class Shift:
     features: Mapping[str, float]
     """What was measured, by name; empty with a NaN score."""
 
+    @property
+    def trusted(self) -> bool:
+        """Whether the tile was judged and is like the training data; others keep a bound, if asked."""
+        return not (self.flagged or math.isnan(self.score))
+
 
 UNKNOWN = Shift(score=math.nan, flagged=False, kind="", features={})
-"""Of tiles with too few valid pixels, or another number of bands."""
+"""Of tiles with too few valid pixels, a side that is too short, or another number of bands."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -219,7 +228,7 @@ class Guard:
     def _coded(self, payload: bytes) -> tuple[Scorer, dict[str, float]] | None:
         """Features of a payload, and their scorer; None for payloads of codecs not known here."""
         header, sections, _ = bitstream.read(payload, tag=None)
-        known = self._payloads.get(header.tag)
+        known = self._payloads.get(_calibrated(header.tag))
         if known is None or header.empty or header.bounded or header.quality > HIGHEST_QUALITY:
             return None
         by_quality, scorer = known
@@ -227,6 +236,15 @@ class Guard:
         expected = by_quality * (header.quality - MIDDLE_QUALITY)
         values = {name: found[name] - e for name, e in zip(found, expected, strict=True)}
         return scorer, values
+
+
+def _calibrated(tag: bytes) -> bytes:
+    """The tag of the codec whose integers a payload of a tag holds: most times, its own."""
+    cards = {card.codec_id: card for card in registry.list_codecs()}
+    for codec_id, other in SAME_INTEGERS.items():
+        if codec_id in cards and other in cards and bitstream.codec_tag(cards[codec_id]) == tag:
+            return bitstream.codec_tag(cards[other])
+    return tag
 
 
 def payload_bits(header: bitstream.Header, sections: list[bytes]) -> dict[str, float]:

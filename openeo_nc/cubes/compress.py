@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING
 
 from openeo_nc.cubes.date_windows import windows
-from openeo_nc.cubes.dims import T, X, Y
+from openeo_nc.cubes.dims import T, X, Y, labels
 from openeo_nc.cubes.payloads import with_payloads
 from openeo_nc.cubes.tasks import (
     bound_flagged,
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from openeo_nc.cubes.rates import Guard
+
+_MIDNIGHT = "T00:00:00.000000000"
 
 
 def compress_cube(
@@ -71,7 +73,9 @@ def compress_cube(
         to make sure.
     guard
         What is done about tiles unlike the codec's training data: "report" scores each tile,
-        "bounded" codes those that are flagged within `max_error` and the others as asked.
+        "bounded" codes within `max_error` those that are flagged, and those that cannot be judged:
+        of other bands than the guard's twelve, with a side below 64 or fewer than 4096 pixels that
+        are valid in all bands. The others are coded as asked.
     dates
         Days of a window, counted from 1970-01-01, whose dates of a tile are coded together where
         that is cheaper. Each date still decodes alone, at the cost of decoding its group. Codecs
@@ -104,15 +108,16 @@ def compress_cube(
 def _coded(tiles: Tiles) -> tuple[da.Array, da.Array | None]:
     """Payloads of the tiles, `(t, tile_y, tile_x)` object, and shifts if they are asked for."""
     source, coding = tiles.source, tiles.coding
+    dates = tuple(label.removesuffix(_MIDNIGHT) for label in labels(tiles.cube, T))
     if coding.asked.dates is None:
-        blocks = encode_tiles(source, coding)
+        blocks = encode_tiles(source, coding, dates)
     else:
-        blocks = encode_windows(source, coding, _windows(tiles))
+        blocks = encode_windows(source, coding, _windows(tiles), dates)
     if coding.asked.guard == "off":
         return blocks, None
     shifts = shift_tiles(source, blocks, coding)
     if coding.asked.flagged is not None:
-        blocks = bound_flagged(source, blocks, shifts, coding)
+        blocks = bound_flagged(source, blocks, shifts, coding, dates)
     return blocks, shifts
 
 

@@ -73,8 +73,8 @@ def measure(
     if valid.any() and _blank(x_hat, coding.nodata):  # it was given up; see `on_error`
         return TileError(tile=index, psnr=None, max_error=None, band_errors=None)
     difference = np.abs(x_hat.astype(np.float64) - x)[valid]
-    flagged = coding.asked.flagged is not None and shift is not None and shift.item().flagged
-    bounded = coding.asked.max_error is not None or flagged
+    guarded = coding.asked.flagged is not None and shift is not None and not shift.item().trusted
+    bounded = coding.asked.max_error is not None or guarded
     return TileError(
         tile=index,
         psnr=float(ratio) if np.isfinite(ratio) else None,

@@ -10,7 +10,7 @@ Asked for around the building of a graph, since tasks carry it to the workers:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -74,15 +74,29 @@ def tell(topic: str, message: str) -> None:
     worker.log_event(topic, message)
 
 
-def this_tile() -> str:
-    """The tile that the running task is of, in words."""
+def this_tile(labels: Sequence[str] = (), number: int | None = None) -> str:
+    """The tile that the running task is of, in words.
+
+    Parameters
+    ----------
+    labels
+        Those of dates, to say instead of their numbers.
+    number
+        Place of the date among them; default the first number of the task's key.
+    """
     from distributed import get_worker
 
     try:
         key = get_worker().get_current_task()
     except ValueError:
+        key = ""
+    at: list[Any] = list(key[1:]) if isinstance(key, tuple) else []
+    if number is not None:
+        at[:1] = [number]
+    if not at:
         return "A tile"
-    _, *at = key if isinstance(key, tuple) else (key,)
+    if isinstance(at[0], int) and at[0] < len(labels):
+        at[0] = labels[at[0]]
     names = ("date", "row", "column")
     return "Tile (" + ", ".join(f"{name} {n}" for name, n in zip(names, at, strict=False)) + ")"
 

@@ -39,7 +39,7 @@ class Asked:
     rate: Rate
     """Of every tile that `flagged` does not take; `max_error` in the cube's numbers."""
     flagged: Rate | None = None
-    """A bound, in the cube's numbers, of tiles that the guard flags."""
+    """A bound, in the cube's numbers, of tiles that the guard flags or cannot judge."""
     guard: Guard = "off"
     """Whether tiles are scored, and what for."""
     dates: int | None = None
@@ -114,7 +114,7 @@ def asked(
         raise InvalidParameterError(f"guard must be 'off', 'report' or 'bounded'; given {guard!r}.")
     if guard == "bounded" and max_error is None:
         raise InvalidParameterError(
-            "The guard 'bounded' needs max_error: the bound of the tiles that it flags."
+            "The guard 'bounded' needs max_error: the bound of the tiles that it flags or cannot judge."
         )
     if guard == "bounded" and dates is not None:
         raise InvalidParameterError(

@@ -9,6 +9,7 @@ How tasks are kept from being copied is in `tile_graph`.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,16 +23,19 @@ from dask._task_spec import Task, TaskRef
 from dask.base import tokenize
 
 from openeo_nc.codecs.base import Latents, with_latents
+from openeo_nc.codecs.guard import UNKNOWN
 from openeo_nc.cubes import on_error
 from openeo_nc.cubes.coding import Coding, Form, decode
 from openeo_nc.cubes.tile_graph import TileTask, array, cell, of_tile, per_pixel, per_tile
-from openeo_nc.errors import EmbeddingChangedError
+from openeo_nc.errors import EmbeddingChangedError, OpenEONCError
 from openeo_nc.inference.cache import get_codec
 from openeo_nc.inference.placement import on_device
 
 if TYPE_CHECKING:
     from openeo_nc.codecs.base import Basis
     from openeo_nc.inference.spec import CodecSpec
+
+logger = logging.getLogger(__name__)
 
 Array = npt.NDArray[Any]
 LATTICE_TOLERANCE = 1e-3
@@ -57,24 +61,31 @@ class Lattice:
 # --- layers ------------------------------------------------------------------------------------
 
 
-def encode_tiles(source: da.Array, coding: Coding) -> da.Array:
-    """Payloads `(t, tile_y, tile_x)` object of a source with one tile a chunk, in card numbers."""
-    return per_tile("encode", on_device(_encode, coding.spec), [source], (coding, on_error.topic()))
+def encode_tiles(source: da.Array, coding: Coding, labels: tuple[str, ...] = ()) -> da.Array:
+    """Payloads `(t, tile_y, tile_x)` object of a source with one tile a chunk, in card numbers.
+
+    `labels` are those of its dates, for telling of a tile that cannot be encoded.
+    """
+    encode = on_device(_encode, coding.spec)
+    return per_tile("encode", encode, [source], (coding, *_told(labels)))
 
 
 def encode_windows(
-    source: da.Array, coding: Coding, windows: Sequence[tuple[int, ...]]
-) -> da.Array:
+    source: da.Array, coding: Coding, windows: Sequence[tuple[int, ...]],
+    labels: tuple[str, ...] = (),
+) -> da.Array:  # fmt: skip
     """As `encode_tiles`, one task for the dates of a window of one tile; see `date_windows`."""
-    name = f"together-{tokenize(source.name, coding, windows)}"
+    topic, labels = _told(labels)
+    name = f"together-{tokenize(source.name, coding, windows, topic, labels)}"
     rows, columns = source.numblocks[2:]
-    encode, topic = on_device(_encode_window, coding.spec), on_error.topic()
+    encode = on_device(_encode_window, coding.spec)
     graph: dict[Any, Task] = {}
     places = {}
     for w, j, i in np.ndindex(len(windows), rows, columns):
         key, keys = (name, w, j, i), [(source.name, t, 0, j, i) for t in windows[w]]
         tile = (windows[w][0], j, i)
-        of_window = (tile, encode, coding, topic, *map(TaskRef, keys))
+        names = tuple(labels[t] if labels else f"number {t}" for t in windows[w])
+        of_window = (tile, encode, coding, topic, names, *map(TaskRef, keys))
         graph[key] = TileTask(key, of_tile, *of_window)
         places.update({(t, j, i): (key, position) for position, t in enumerate(windows[w])})
     cells = f"date-{name}"
@@ -87,13 +98,22 @@ def encode_windows(
 
 def shift_tiles(source: da.Array, blocks: da.Array, coding: Coding) -> da.Array:
     """The guard's `Shift` of each tile `(t, tile_y, tile_x)` object, given what it was coded as."""
-    return per_tile("shift", _shift, [source, blocks], (coding,))
+    return per_tile("shift", _shift, [source, blocks], (coding, on_error.topic()))
 
 
-def bound_flagged(source: da.Array, blocks: da.Array, shifts: da.Array, coding: Coding) -> da.Array:
-    """The payloads, those of tiles that the guard flags within their bound."""
+def bound_flagged(
+    source: da.Array, blocks: da.Array, shifts: da.Array, coding: Coding,
+    labels: tuple[str, ...] = (),
+) -> da.Array:  # fmt: skip
+    """The payloads, those of tiles that the guard flags or cannot judge within their bound."""
     bound = on_device(_bound_flagged, coding.spec)
-    return per_tile("guard", bound, [source, blocks, shifts], (coding, on_error.topic()))
+    return per_tile("guard", bound, [source, blocks, shifts], (coding, *_told(labels)))
+
+
+def _told(labels: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
+    """Whom to tell of what fails, and what dates are then called; a graph without has no labels."""
+    topic = on_error.topic()
+    return topic, labels if topic is not None else ()
 
 
 def analyse_tiles(
@@ -149,44 +169,81 @@ def synthesise_tiles(given: da.Array, spec: CodecSpec, form: Form, lattice: Latt
 # --- what the tasks do ---------------------------------------------------------------------------
 
 
-def _encode(block: Array, coding: Coding, topic: str | None) -> Array:
-    return cell(forgiving(coding.encode, block[0], coding.nodata, topic))
+def _encode(block: Array, coding: Coding, topic: str | None, labels: tuple[str, ...]) -> Array:
+    return cell(forgiving(coding.encode, block[0], coding.nodata, topic, labels))
 
 
-def _shift(block: Array, payload: Array, coding: Coding) -> Array:
-    return cell(coding.shift(block[0], payload.item()))
+def _shift(block: Array, payload: Array, coding: Coding, topic: str | None) -> Array:
+    try:
+        return cell(coding.shift(block[0], payload.item()))
+    except OpenEONCError:  # a tile that cannot be encoded either, which that task tells
+        if topic is None:
+            raise
+        return cell(UNKNOWN)
 
 
 def _bound_flagged(
-    block: Array, payload: Array, shift: Array, coding: Coding, topic: str | None
-) -> Array:
-    if not shift.item().flagged:
+    block: Array, payload: Array, shift: Array, coding: Coding, topic: str | None,
+    labels: tuple[str, ...],
+) -> Array:  # fmt: skip
+    if shift.item().trusted:
         return payload
     encode = partial(coding.encode, flagged=True)
-    return cell(forgiving(encode, block[0], coding.nodata, topic))
+    return cell(forgiving(encode, block[0], coding.nodata, topic, labels))
 
 
-def _encode_window(coding: Coding, topic: str | None, *blocks: Array) -> list[bytes]:
+def _encode_window(
+    coding: Coding, topic: str | None, labels: tuple[str, ...], *blocks: Array
+) -> list[bytes]:
     dates = np.stack([block[0] for block in blocks])
-    payloads: list[bytes] = forgiving(
-        lambda tiles: coding.encode_dates(list(tiles)), dates, coding.nodata, topic
-    )
-    return payloads
+    encode = coding.encode_dates
+    return forgiving_dates(lambda xs: encode(list(xs)), dates, coding.nodata, topic, labels)
 
 
 def forgiving(
-    encode: Callable[[Array], Any], pixels: Array, nodata: float | None, topic: str | None
-) -> Any:
-    """What a tile, or dates of it, encode to; what fails is no data if there is whom to tell."""
-    blank = np.nan if pixels.dtype.kind == "f" else nodata
+    encode: Callable[[Array], Any], pixels: Array, nodata: float | None, topic: str | None,
+    labels: Sequence[str] = (), number: int | None = None,
+) -> Any:  # fmt: skip
+    """What a tile encodes to; one that fails is no data if there is whom to tell.
+
+    `labels` and `number` are those of `on_error.this_tile`.
+    """
+    blank = _blank_of(pixels, nodata)
     if topic is None or blank is None:
         return encode(pixels)
     try:
         on_error.check()
         return encode(pixels)
     except Exception as error:  # noqa: BLE001  whatever a codec raises, it is told
-        on_error.tell(topic, f"{on_error.this_tile()} cannot be encoded and is no data: {error}")
+        tile = on_error.this_tile(labels, number)
+        on_error.tell(topic, f"{tile} cannot be encoded and is no data: {error}")
     return encode(np.full_like(pixels, blank))
+
+
+def forgiving_dates(
+    encode: Callable[[Array], list[Any]], dates: Array, nodata: float | None, topic: str | None,
+    labels: Sequence[str] | None = None,
+) -> list[Any]:  # fmt: skip
+    """What dates of a tile encode to, one result a date; if they fail together, each goes alone."""
+    if topic is None or _blank_of(dates, nodata) is None:
+        return encode(dates)
+    try:
+        on_error.check()
+        return encode(dates)
+    except Exception as error:  # noqa: BLE001  told of the dates that fail alone
+        if len(dates) > 1:
+            logger.warning("Dates of a tile cannot be encoded together: %s", error)
+    if labels is None:
+        labels = [f"{number} of its window" for number in range(len(dates))]
+    return [
+        forgiving(encode, date[None], nodata, topic, labels, number)[0]
+        for number, date in enumerate(dates)
+    ]
+
+
+def _blank_of(pixels: Array, nodata: float | None) -> float | None:
+    """The value of no data; None for integers that have none."""
+    return np.nan if pixels.dtype.kind == "f" else nodata
 
 
 def _date(payloads: list[bytes], position: int) -> Array:

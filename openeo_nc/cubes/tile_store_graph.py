@@ -26,7 +26,7 @@ from openeo_nc.codecs.base import with_latents
 from openeo_nc.codecs.guard import Shift
 from openeo_nc.cubes import on_error, tile_store
 from openeo_nc.cubes.measures import TileError, measure
-from openeo_nc.cubes.tasks import forgiving
+from openeo_nc.cubes.tasks import forgiving_dates
 from openeo_nc.cubes.tile_graph import TileTask, array, cell, of_tile, per_tile
 from openeo_nc.cubes.tile_store_entry import Entry
 from openeo_nc.cubes.tile_store_key import Kind, document, keys_of
@@ -90,13 +90,14 @@ class Making:
 
     def made(self, key: Key, xs: Sequence[Array]) -> Entry:
         """The entry of dates `(bands, y, x)` of a tile, in card numbers."""
-        payloads, notes = forgiving(self._coded, np.stack(xs), self.coding.nodata, self.topic)
-        return Entry(key=key.document, payloads=tuple(payloads), notes=tuple(notes))
+        coded = forgiving_dates(self._coded, np.stack(xs), self.coding.nodata, self.topic)
+        payloads, notes = zip(*coded, strict=True)
+        return Entry(key=key.document, payloads=payloads, notes=notes)
 
-    def _coded(self, xs: Array) -> tuple[list[bytes], list[dict[str, Any]]]:
-        """Payloads of dates `(date, bands, y, x)`, and what is known of them."""
+    def _coded(self, xs: Array) -> list[tuple[bytes, dict[str, Any]]]:
+        """Payloads of dates `(date, bands, y, x)`, and what is known of each."""
         if self.kind == "latents":
-            return [self._latents(xs[0])], [{}]
+            return [(self._latents(xs[0]), {})]
         coding = self.coding
         if coding.asked.dates is None:
             payloads = [coding.encode(xs[0])]
@@ -107,10 +108,10 @@ class Making:
             shift = None
             if coding.asked.guard != "off":
                 shift = coding.shift(x, payloads[number])
-                if shift.flagged and coding.asked.flagged is not None:
+                if not shift.trusted and coding.asked.flagged is not None:
                     payloads[number] = coding.encode(x, flagged=True)
             notes.append(_note(coding, x, payloads[number], shift))
-        return payloads, notes
+        return list(zip(payloads, notes, strict=True))
 
     def _latents(self, x: Array) -> bytes:
         codec = with_latents(get_codec(self.coding.spec))

@@ -76,6 +76,8 @@ def document(whole: WholeTiles, coding: Coding, kind: Kind) -> dict[str, Any]:
         "card_nodata": repr(coding.nodata),
         "reference": coding.reference.name,
         "to_guard": repr(coding.to_guard),
+        # earlier versions kept no bound for tiles that the guard cannot judge
+        **({"unjudged": "bounded"} if coding.asked.flagged is not None else {}),
         "grid": grid_document(whole.grid),
     }
 

@@ -30,7 +30,7 @@ from openeo_nc.cubes.dims import (
 from openeo_nc.cubes.grid import Bounds, TileGrid, Window, pad_to_tiles, resolution_of
 from openeo_nc.cubes.payloads import Payloads
 from openeo_nc.cubes.rates import reference_dtype
-from openeo_nc.cubes.scaling import factor, factor_to, rounds, to_card
+from openeo_nc.cubes.scaling import card_bound, factor, factor_to, rounds, to_card
 from openeo_nc.cubes.scenes import scenes_of
 from openeo_nc.cubes.whole_tiles import WholeTiles
 from openeo_nc.errors import BandMismatchError, InvalidParameterError, NoDataAvailableError
@@ -38,12 +38,17 @@ from openeo_nc.inference.cache import get_codec
 from openeo_nc.inference.spec import CodecSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import dask.array as da
     import xarray as xr
 
     from openeo_nc.codecs.base import CodecCard
     from openeo_nc.cubes.rates import Asked
     from openeo_nc.cubes.tile_store_graph import Kept
+
+_LARGEST = 2.0**16
+"""Card numbers of pixels are below it, as 16 bits at their source are."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -120,8 +125,7 @@ def cut(
     """
     raster = complete(cube)
     bands = labels(raster)
-    bound = targets.get("max_error") if targets.get("guard") != "bounded" else None
-    card = _chosen(codec, raster, bands, scale, bound)
+    card = _chosen(codec, raster, bands, scale, targets)
     if targets.get("dates") is not None:
         card = _joining(codec, card)
     check_bands(card, bands)
@@ -155,15 +159,37 @@ def _whole(
 
 
 def _chosen(
-    codec: str, raster: xr.DataArray, bands: tuple[str, ...], scale: float | None, max_error: Any
-) -> CodecCard:
-    """The card of a codec id; `auto` takes the cube's own numbers where converting could cost a bound."""
-    card = registry.choose(codec, bands)
+    codec: str, raster: xr.DataArray, bands: tuple[str, ...], scale: float | None,
+    targets: Mapping[str, Any],
+) -> CodecCard:  # fmt: skip
+    """The card of a codec id; `auto` takes the cube's own numbers where converting could cost a bound.
+
+    A bound that only some tiles have, by the guard, costs all the others the codec made for their
+    bands, so there it must be too tight for converting.
+    """
+    card, max_error = registry.choose(codec, bands), targets.get("max_error")
     if codec != "auto" or max_error is None:
         return card
-    if rounds(factor(raster, card, scale), raster.dtype, to_card(raster, card, scale).dtype):
-        return registry.universal(len(bands))
-    return card
+    ratio, numbers = factor(raster, card, scale), to_card(raster, card, scale).dtype
+    if not rounds(ratio, raster.dtype, numbers):
+        return card
+    if targets.get("guard") == "bounded" and _converts(max_error, bands, raster, ratio, numbers):
+        return card
+    return registry.universal(len(bands))
+
+
+def _converts(
+    max_error: Any, bands: tuple[str, ...], raster: xr.DataArray, ratio: float,
+    numbers: np.dtype[Any],
+) -> bool:  # fmt: skip
+    """Whether card numbers up to `_LARGEST` can be converted, there and back, within all bounds."""
+    bounds = rates.check_bounds(max_error, bands)
+    try:
+        for bound in bounds:
+            card_bound(bound, _LARGEST, ratio, raster.dtype, numbers, nodata_of(raster))
+    except InvalidParameterError:
+        return False
+    return True
 
 
 def _joining(codec: str, card: CodecCard) -> CodecCard:
@@ -186,6 +212,10 @@ def _coding(
     spec, ratio = CodecSpec.of(card), factor(raster, card, scale)
     if asked.bounded is not None:
         check_keeps_bounds(card, spec)
+        for bound in (
+            asked.bounded.max_error or ()
+        ):  # not even zeros may keep one: said before tasks
+            card_bound(bound, 0.0, ratio, raster.dtype, padded.dtype, nodata_of(raster))
     others = rates.fallbacks(card, padded.dtype) if free or asked.bounded is not None else ()
     return Coding(
         spec=spec,

@@ -28,7 +28,13 @@ from openeo_nc.benchmarks.corruptions import CORRUPTIONS, STRENGTHS, corrupt
 from openeo_nc.benchmarks.foreign import foreign_tiles
 from openeo_nc.codecs import bitstream, weights
 from openeo_nc.codecs.base import Codec
-from openeo_nc.codecs.guard import HIGHEST_QUALITY, MIDDLE_QUALITY, payload_bits, scorer_arrays
+from openeo_nc.codecs.guard import (
+    HIGHEST_QUALITY,
+    MIDDLE_QUALITY,
+    SAME_INTEGERS,
+    payload_bits,
+    scorer_arrays,
+)
 from openeo_nc.codecs.guard_measures import LEAST_SIDE, measure
 from openeo_nc.codecs.packages import ENTRY_POINTS, packages
 from openeo_nc.codecs.registry import open_codec
@@ -41,6 +47,7 @@ logger = logging.getLogger(__name__)
 Arrays = dict[str, npt.NDArray[Any]]
 FILE = "s2l2a-guard-1.safetensors"
 CODECS = ("s2l2a-hyperprior", "klt-dct")
+"""Calibrated; `guard.SAME_INTEGERS` has who is judged as one of them."""
 SIDES = (64, 128, 192, 256, 384)
 """Sides of crops, each as often as the others, where images are large enough."""
 CODED_SIDE = 128
@@ -197,8 +204,10 @@ def main() -> None:
     arrays = calibrate(given.data, split, codecs, crops=given.crops, seed=given.seed)
     digest = weights.save(arrays, given.folder / "weights" / FILE)
     logger.info("sha256 %s", digest)
-    for codec in codecs:
-        name = f"cards/{codec.card.codec_id}.json"
+    named = {codec.card.codec_id for codec in codecs}
+    named |= {codec_id for codec_id, other in SAME_INTEGERS.items() if other in named}
+    for codec_id in sorted(named):
+        name = f"cards/{codec_id}.json"
         card = json.loads((packages()[ENTRY_POINTS] / name).read_text(encoding="utf-8"))
         text = json.dumps(card | {"guard": FILE, "guard_sha256": digest}, indent=1) + "\n"
         (given.folder / name).write_text(text, encoding="utf-8")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from tiles import tile
 
+from openeo_nc.codecs import bitstream, weights
 from openeo_nc.codecs import guard as guards
-from openeo_nc.codecs import weights
 from openeo_nc.codecs.guard import Guard, Scorer, scorer_arrays, scorer_of
 from openeo_nc.codecs.registry import get_card, list_codecs, open_codec
 from openeo_nc.errors import InvalidParameterError, InvalidValuesError, WeightsInvalidError
@@ -52,6 +52,7 @@ def test_a_score_is_of_the_pixels_and_nothing_else(guard):
 def test_noise_is_flagged(guard):
     noise = np.random.default_rng(0).integers(0, 10000, (12, 128, 128)).astype("i2")
     assert guard.score(noise).flagged
+    assert not guard.score(noise).trusted
 
 
 @pytest.mark.parametrize("shape", [(12, 63, 500), (12, 1, 1), (4, 128, 128), (13, 128, 128)])
@@ -59,6 +60,7 @@ def test_tiles_that_cannot_be_judged_are_not_flagged(guard, shape):
     shift = guard.score(np.zeros(shape, "i2"))
     assert np.isnan(shift.score)
     assert not shift.flagged
+    assert not shift.trusted
     assert not shift.features
 
 
@@ -84,7 +86,22 @@ def test_values_that_no_codec_takes_are_refused(guard):
         guard.score(tile(CARD, 64, 64), nodata=0.5)
 
 
-@pytest.mark.parametrize("codec_id", ["klt-dct", "s2l2a-hyperprior"])
+@pytest.mark.parametrize(("codec_id", "other"), guards.SAME_INTEGERS.items())
+@pytest.mark.parametrize("quality", [2.0, 5.0, 8.0])
+def test_codecs_of_the_same_integers_have_the_same_bits(codec_id, other, quality, guard):
+    x = tile(CARD, 96, 96, noise=200)
+    x[:, :9, :7] = -9999
+    payloads = [open_codec(name).encode(x, quality, nodata=-9999) for name in (codec_id, other)]
+    read = [bitstream.read(payload, tag=None) for payload in payloads]
+    assert read[0][1][-1] == read[1][1][-1]
+    ours, theirs = (guards.payload_bits(header, sections) for header, sections, _ in read)
+    assert ours == theirs
+    ours, theirs = (guard.score(x, nodata=-9999, payload=payload) for payload in payloads)
+    assert ours == theirs
+    assert "bits" in ours.features
+
+
+@pytest.mark.parametrize("codec_id", ["klt-dct", "s2l2a-hyperprior", "s2l2a-restoration"])
 def test_payloads_add_their_bits(guard, codec_id):
     x, codec = tile(CARD, 96, 96), open_codec(codec_id)
     shift = guard.score(x, payload=codec.encode(x, 4.0))

@@ -22,7 +22,7 @@ from openeo_nc import errors, metrics
 from openeo_nc.codecs import payloads as coded_payloads
 from openeo_nc.codecs import registry
 from openeo_nc.codecs.guard import Shift
-from openeo_nc.cubes import coding, rates
+from openeo_nc.cubes import coding, on_error, rates
 from openeo_nc.cubes.coding import decode
 from openeo_nc.cubes.compress import compress_cube
 from openeo_nc.cubes.metrics import psnr
@@ -32,6 +32,7 @@ from openeo_nc.cubes.scaling import SCALE
 from openeo_nc.cubes.store import write_store
 from openeo_nc.cubes.stored import open_cube
 from openeo_nc.processes.save_result import save_result
+from openeo_nc.sentinel2 import BANDS as SENTINEL2
 from openeo_nc.tables import store_table
 
 SLOW = settings(
@@ -309,6 +310,60 @@ def test_flagged_tiles_keep_the_bound_and_others_the_quality(guarded, few, tmp_p
         "features": {"mean": None},
     }  # fmt: skip
     assert payloads_of(open_cube(report.path)).coding == payloads_of(compressed).coding
+
+
+def test_tiles_that_the_guard_cannot_judge_keep_the_bound(guarded, tmp_path):
+    cube = guarded.copy(deep=True).compute()
+    cube[0, :, 16:, :] = np.nan  # of the first date, one tile has pixels, fewer than are judged
+    cube[0, :, :16, :] = np.where(np.arange(32) % 16 < 1, cube[0, :, :16, :], np.nan)
+    cube = cube.chunk({"t": 1})
+    plain = compress_cube(cube, "fake-rgb", 2)
+    assert float(abs(plain - cube)[0].max()) > 3
+    report = write_store(
+        compress_cube(cube, "fake-rgb", 2, max_error=3, guard="bounded"), tmp_path / "s.zarr"
+    )
+    assert (report.shifts["tiles"], report.shifts["flagged"]) == (4, 4)
+    assert report.metrics["max_error"] <= 3
+    assert report.bound_held
+
+
+def test_bands_without_a_guard_of_their_own_are_bounded_everywhere():
+    cube = fakes.cube(40, 36, bands=("a", "b"), dates=1, dtype="uint16")
+    compressed = compress_cube(cube, "auto", 2, max_error=4, guard="bounded")
+    assert compressed.attrs["nc:codec"] == "klt-dct"
+    error = abs(compressed.values.astype(int) - cube.values)
+    assert 0 < error.max() <= 4
+
+
+def reflectance(side=70):
+    values = np.random.default_rng(0).uniform(0, 1.5, (1, 12, side, side)).astype("float32")
+    frame = fakes.cube(side, side, bands=SENTINEL2, dates=1, dtype="float32")
+    return frame.copy(data=values).chunk({"t": 1}).assign_attrs({SCALE: 1.0})
+
+
+def test_auto_keeps_a_bound_of_the_guard_that_converting_would_cost():
+    cube = reflectance()
+    for bound, codec in ((0, "klt-dct"), (1e-7, "klt-dct"), (0.01, "s2l2a-restoration")):
+        compressed = compress_cube(cube, quality=2, max_error=bound, guard="bounded")
+        assert compressed.attrs["nc:codec"] == codec
+    tight = compress_cube(cube, quality=2, max_error=1e-7, guard="bounded")
+    assert not any(shift.trusted for shift in payloads_of(tight).shifts.compute().flat)
+    assert np.abs(tight.values.astype(float) - cube.values).max() <= 1e-7
+
+
+def test_a_bound_that_no_number_keeps_is_refused_before_any_task(building):
+    with building(), pytest.raises(errors.InvalidParameterError, match="max_error of 0"):
+        compress_cube(reflectance(), "s2l2a-hyperprior", 2, max_error=0, guard="bounded")
+
+
+def test_a_tile_that_cannot_be_judged_or_encoded_is_no_data_where_that_is_asked_for():
+    cube = xr.concat([reflectance(), reflectance()], "t").compute()
+    cube[0, 0] = np.inf
+    cube = cube.chunk({"t": 1})
+    with on_error.nodata_on_error("job"):
+        compressed = compress_cube(cube, "klt-dct", 4, max_error=0.3, guard="bounded").values
+    assert np.isnan(compressed[0]).all()
+    assert np.isfinite(compressed[1]).all()
 
 
 def test_a_guard_that_only_reports_changes_no_payload(guarded, tmp_path):

@@ -22,14 +22,19 @@ from openeo_nc.codecs import payloads as coded
 from openeo_nc.codecs.group_memo import memo
 from openeo_nc.codecs.klt_dct import KltDctCodec
 from openeo_nc.codecs.views import latent_view
-from openeo_nc.cubes import layout
+from openeo_nc.cubes import layout, on_error
 from openeo_nc.cubes.compress import compress_cube
 from openeo_nc.cubes.inspect import inspect_store
 from openeo_nc.cubes.payloads import payloads_of
 from openeo_nc.cubes.reread import with_stored_payloads
 from openeo_nc.cubes.shards import read_tile, shard_bytes, tile_bytes, tile_heads
 from openeo_nc.cubes.store import write_store
-from openeo_nc.errors import FormatUnsuitableError, InvalidParameterError, PayloadError
+from openeo_nc.errors import (
+    FormatUnsuitableError,
+    InvalidParameterError,
+    InvalidValuesError,
+    PayloadError,
+)
 from openeo_nc.processes.compress_cube import compress_cube as process
 
 TIMES = ("2020-01-13", "2020-01-18", "2020-01-16", "2020-06-21", "2020-01-13")
@@ -322,3 +327,21 @@ def test_metadata_names_what_was_asked(tmp_path):
     stored(tmp_path)
     group = json.loads((tmp_path / "s.zarr" / "zarr.json").read_text())
     assert group["attributes"]["nc:rate"] == {"quality": 6.5, "dates": 64}
+
+
+def test_a_date_that_cannot_be_encoded_leaves_the_others_of_its_window(monkeypatch):
+    cube = series(missing=False).astype("float32").compute()
+    del cube.attrs["_FillValue"]
+    cube[2, 0, 5, 7] = np.inf
+    cube = cube.chunk({"t": 1, "y": SIDE, "x": SIDE})
+    told = []
+    monkeypatch.setattr(on_error, "tell", lambda topic, message: told.append(message))
+    with on_error.nodata_on_error("job"):
+        compressed = compress_cube(cube, "klt-dct", 5, dates=32)
+    pixels = compressed.values
+    gone = np.zeros(pixels.shape, bool)
+    gone[2, :, :, :SIDE] = True  # one tile of one date
+    np.testing.assert_array_equal(np.isnan(pixels), gone)
+    assert [message for message in told if "date 2020-01-16)" in message] == told != []
+    with pytest.raises(InvalidValuesError):
+        compress_cube(cube, "klt-dct", 5, dates=32).compute()

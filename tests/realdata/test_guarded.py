@@ -26,7 +26,7 @@ def cube(shared_data):
     return frame.copy(data=values).chunk({"t": 1})
 
 
-@pytest.mark.parametrize("codec", ["klt-dct", "s2l2a-hyperprior"])
+@pytest.mark.parametrize("codec", ["klt-dct", "s2l2a-hyperprior", "s2l2a-restoration"])
 def test_the_spoilt_tile_is_flagged_and_keeps_the_bound(cube, codec, tmp_path):
     compressed = compress_cube(cube, codec, 4, max_error=BOUND, guard="bounded")
     report = write_store(compressed, tmp_path / "s.zarr")
