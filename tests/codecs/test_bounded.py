@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tiles import tile
 
 from openeo_nc.codecs import bounded
@@ -32,6 +34,29 @@ def test_integers_stay_within_the_bound(bound, dtype, klt):
     x = tile(CARD, 30, 41, dtype, noise=200)
     out = klt.decode(klt.encode_bounded(x, [bound] * len(x)))
     assert worst(x, out).max() <= bound
+
+
+@settings(max_examples=4, deadline=None, derandomize=True)
+@given(
+    bound=st.integers(0, 60),
+    height=st.integers(bounded.CROP + 25, 170),
+    width=st.integers(bounded.CROP + 25, 170),
+    seed=st.integers(0, 99),
+)
+def test_tiles_beyond_the_part_that_is_searched_stay_within_it(bound, height, width, seed):
+    """A quality is searched on a part of the tile; what lies outside keeps the bound as well."""
+    codec = open_codec("klt-dct")
+    x = tile(codec.card, height, width, "uint16", seed=seed, noise=30)[:3]
+    x[:, -8:] = np.random.default_rng(seed).integers(0, 10000, (3, 8, width))
+    out = codec.decode(codec.encode_bounded(x, [bound] * 3))
+    assert worst(x, out).max() <= bound
+
+
+def test_a_large_tile_of_the_default_codec_stays_within_it():
+    codec = open_codec("s2l2a-restoration")
+    x = tile(codec.card, 150, 160, "uint16", noise=30)
+    out = codec.decode(codec.encode_bounded(x, [25] * 12))
+    assert 0 < worst(x, out).max() <= 25
 
 
 @pytest.mark.parametrize("bound", [1e-3, 0.02, 0.7, 1e6])
