@@ -166,7 +166,7 @@ def write(report: Mapping[str, Any], out: Path) -> None:
 
 def _row(tile: Tile, codec: str, quality: float) -> Row:
     nbytes, x_hat = _round_trip(tile, codec, quality)
-    decibel = psnr(tile.pixels, x_hat, peak=PEAK, nodata=tile.nodata)
+    decibel = psnr(tile.pixels, x_hat, peak=PEAK, nodata=tile.nodata, clip=True)
     angle = sam(tile.pixels, x_hat, nodata=tile.nodata)
     return {
         "codec": codec,

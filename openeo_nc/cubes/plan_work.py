@@ -164,10 +164,10 @@ class _Finder:
         self.largest = max(self.largest, size)
 
     def _fetched(
-        self, table: TaskRef, slices: tuple[slice, slice], scope: Mapping[Any, Any]
+        self, table: TaskRef, slices: tuple[slice, slice] | TaskRef, scope: Mapping[Any, Any]
     ) -> None:
-        """A window of stackstac's table of assets."""
-        rows, columns = slices
+        """A window of stackstac's table of assets; fused tasks refer to its slices."""
+        rows, columns = _value(scope, slices.key) if isinstance(slices, TaskRef) else slices
         for reader in self._readers_of(table.key, scope):
             res_x, res_y = reader.spec.resolutions_xy
             left, _, _, top = reader.spec.bounds

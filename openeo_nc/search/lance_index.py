@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import pyarrow as pa
@@ -44,7 +44,10 @@ SELECTIVE = 0.5
 PROBES, REFINE = 40, 100
 """Lists looked into, and how many times k are ranked again exactly."""
 _EVERYTHING = Filters()
-_METRICS = {"cosine": "dot", "euclidean": "l2"}  # cosines are products of unit vectors
+_METRICS: dict[str, Literal["dot", "l2"]] = {
+    "cosine": "dot",
+    "euclidean": "l2",
+}  # cosines are products of unit vectors
 
 
 class LanceIndex:

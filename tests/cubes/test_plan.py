@@ -112,6 +112,13 @@ def test_windows_read_are_found_in_fused_tasks(tmp_path, area, known, form):
     assert plan.tiles == 4
 
 
+@pytest.mark.parametrize("form", ["GTIFF", "NETCDF"])
+def test_windows_read_are_found_in_a_mean_over_dates(tmp_path, area, known, form):
+    plan = planned(tmp_path, area(2, dates=3).mean("t", keep_attrs=True), form, known)
+    assert plan.source_bytes == 3 * 2 * 4 * (SIDE**2 + (SIDE // 2) ** 2)
+    assert plan.tiles == 0
+
+
 def test_what_only_a_part_needs_is_not_counted(area, known):
     cube = area(4)
     part = cube.isel(x=slice(0, SIDE), y=slice(0, SIDE))
