@@ -50,10 +50,10 @@ $(PAGE): $(shell find web -type f -not -path '*/node_modules/*' 2>/dev/null) | $
 	npm() { PATH="$$node/bin:$$PATH" node "$$node/lib/node_modules/npm/bin/npm-cli.js" "$$@"; } && \
 	export NODE_USE_SYSTEM_CA=1 && npm ci --no-progress && npm run build
 
-# Servers, clusters and clocks on a busy machine: a test that fails has a second try, and the closing
-# line counts these. What fails twice fails.
+# Servers, clusters and clocks on a busy machine: a test that fails has two more tries, and the closing
+# line counts these. What fails three times fails.
 test: $(READY)
-	$(BIN)/python -m pytest -n $(PYTEST_PROCESSES) --dist loadfile --reruns 1 -r aR
+	$(BIN)/python -m pytest -n $(PYTEST_PROCESSES) --dist loadfile --reruns 2 -r aR
 
 # Without its dependencies: it pins an openapi-core that does not go with the package's own pins. What
 # it needs is the extra `conformance`.
