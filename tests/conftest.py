@@ -40,7 +40,7 @@ def pytest_configure(config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item) -> None:
-    """Limit the time of a second try too: pytest-timeout sets its timer once a test."""
+    """Limit the time of later tries too: pytest-timeout sets its timer once a test."""
     if getattr(item, "execution_count", 1) > 1:
         settings = pytest_timeout._get_item_settings(item)
         item.ihook.pytest_timeout_set_timer(item=item, settings=settings)
